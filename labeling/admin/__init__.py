@@ -1,0 +1,1 @@
+"""Django admin: accounts, tags, and the review queue."""

@@ -1,0 +1,36 @@
+"""The tables. One file per subject; import everything from here."""
+
+from labeling.models.annotations import Annotation, Label, Origin, Verdict
+from labeling.models.audit import AuditEvent
+from labeling.models.jobs import Job
+from labeling.models.queues import Queue, QueueItem
+from labeling.models.review import ReviewItem
+from labeling.models.scores import FlaggedWords, Score, ScoreTag, ScoringChunk, ScoringRun
+from labeling.models.tags import Rule, Tag
+from labeling.models.tweets import Import, Source, Tweet
+from labeling.models.versions import Example, ModelVersion, Split
+
+__all__ = [
+    "Annotation",
+    "AuditEvent",
+    "Example",
+    "FlaggedWords",
+    "Import",
+    "Job",
+    "Label",
+    "ModelVersion",
+    "Origin",
+    "Queue",
+    "QueueItem",
+    "ReviewItem",
+    "Rule",
+    "Score",
+    "ScoreTag",
+    "ScoringChunk",
+    "ScoringRun",
+    "Source",
+    "Split",
+    "Tag",
+    "Tweet",
+    "Verdict",
+]

@@ -1,0 +1,65 @@
+"""Queues: tweets waiting for a person, each with the way in which it was drawn."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+
+class Queue(models.Model):
+    class Strategy(models.TextChoices):
+        UNCERTAIN = "uncertain", "Most uncertain"
+        RISK = "risk", "Highest risk"
+        RARE_TAG = "rare_tag", "A tag too rare to learn"
+        RANDOM = "random", "Random"
+        SELECTED = "selected", "Selected by hand"
+
+    name = models.CharField(max_length=80, unique=True)
+    strategy = models.CharField(max_length=16, choices=Strategy)
+    tag = models.ForeignKey("labeling.Tag", models.SET_NULL, null=True, blank=True)  # for RARE_TAG
+    version = models.ForeignKey("labeling.ModelVersion", models.SET_NULL, null=True, blank=True)
+    shows_suggestion = models.BooleanField(default=False)
+    annotators_per_tweet = models.PositiveSmallIntegerField(default=1)
+    is_open = models.BooleanField(default=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-is_open", "-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class QueueItem(models.Model):
+    class State(models.TextChoices):
+        WAITING = "waiting", "Waiting"
+        CLAIMED = "claimed", "Claimed"
+        DONE = "done", "Done"
+        SKIPPED = "skipped", "Skipped"
+
+    queue = models.ForeignKey(Queue, models.CASCADE, related_name="items")
+    tweet = models.ForeignKey("labeling.Tweet", models.CASCADE, db_constraint=False)
+    seat = models.PositiveSmallIntegerField(default=1)  # 1 … annotators_per_tweet
+    position = models.IntegerField()  # order in which items are handed out
+    stratum = models.CharField(max_length=40, blank=True, default="")
+    inclusion_probability = models.FloatField(null=True, blank=True)  # NULL: chosen, not drawn
+    state = models.CharField(max_length=8, choices=State, default=State.WAITING)
+    claimed_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
+    claimed_until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["queue", "position"], condition=Q(state__in=["waiting", "claimed"]), name="item_open"
+            ),
+            models.Index(fields=["claimed_by", "state"]),
+            models.Index(fields=["tweet"]),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["queue", "tweet", "seat"], name="queue_item_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Item {self.pk} of {self.queue_id}"

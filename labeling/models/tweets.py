@@ -1,0 +1,66 @@
+"""Tweets and the imports that brought them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVector
+from django.db import models
+
+
+class Source(models.IntegerChoices):
+    SPECIFIC = 1, "specific"
+    GENERAL = 2, "general"
+
+
+class Tweet(models.Model):
+    source = models.SmallIntegerField(choices=Source)
+    import_id = models.IntegerField()  # Import.id; no constraint, so that COPY stays fast
+    # The id that it came with, as text, kept as given. Empty when the file had none.
+    external_id = models.TextField(blank=True, default="")
+    text = models.TextField()
+    author_hash = models.CharField(max_length=32, null=True, blank=True)  # noqa: DJ001 - NULL: unknown author
+    posted_at = models.DateTimeField(null=True, blank=True)
+    # 64-bit hash of source and external id (of source and text when there is no id): one tweet, one row.
+    dedupe_key = models.BigIntegerField(unique=True)
+    # 64-bit hash of the near-duplicate group. It decides train, validation or test, for ever.
+    group_hash = models.BigIntegerField()
+
+    class Meta:
+        indexes = [
+            GinIndex(SearchVector("text", config="simple"), name="tweet_text_search"),
+            models.Index(fields=["posted_at"], name="tweet_posted_at"),
+            models.Index(fields=["external_id"], name="tweet_external_id"),
+            models.Index(fields=["import_id"], name="tweet_import"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Tweet {self.pk}"
+
+
+class Import(models.Model):
+    """One file, and how it was read."""
+
+    job = models.OneToOneField(
+        "labeling.Job", models.PROTECT, null=True, blank=True, related_name="import_row"
+    )
+    source = models.SmallIntegerField(choices=Source)
+    file_name = models.CharField(max_length=255)  # as the user called it; shown, never opened
+    file = models.FileField(upload_to="imports/", max_length=255, blank=True)  # under a random name
+    # Column mapping and options: see labeling.importing.Mapping.
+    mapping: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(default=dict)
+    rows_read = models.BigIntegerField(default=0)
+    imported = models.BigIntegerField(default=0)
+    duplicates = models.BigIntegerField(default=0)
+    rejected = models.BigIntegerField(default=0)
+    rejected_file = models.FileField(upload_to="rejected/", max_length=255, blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.file_name

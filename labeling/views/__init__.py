@@ -1,0 +1,1 @@
+"""Pages: one file per subject. Views hold HTTP only."""
