@@ -2,10 +2,13 @@
 
 from django.urls import path
 
-from labeling.views import home
+from labeling.views import home, jobs
 
 app_name = "labeling"
 
 urlpatterns = [
     path("", home.home, name="home"),
+    # Jobs
+    path("jobs/<int:pk>/", jobs.job_detail, name="job-detail"),
+    path("jobs/<int:pk>/cancel/", jobs.job_cancel, name="job-cancel"),
 ]

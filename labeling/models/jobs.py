@@ -92,3 +92,10 @@ class Job(models.Model):
             return None
         spent = (timezone.now() - self.started_at).total_seconds()
         return max(0.0, spent * (self.total - self.done) / self.done)
+
+    @property
+    def seconds_taken(self) -> float | None:
+        """From start to end, or to now; None before the start."""
+        if not self.started_at:
+            return None
+        return ((self.finished_at or timezone.now()) - self.started_at).total_seconds()

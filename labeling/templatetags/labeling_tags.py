@@ -1,0 +1,34 @@
+"""Filters that more than one page uses."""
+
+from __future__ import annotations
+
+from django import template
+
+register = template.Library()
+
+
+@register.filter
+def duration(seconds: float | None) -> str:
+    """42 → '42 s', 150 → '2 min 30 s', 7500 → '2 h 5 min'. None → '–'."""
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest and minutes < 10 else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+@register.filter
+def unlocalised(number: float) -> str:
+    """A number as HTML attributes want it, whatever the language."""
+    return f"{number:.4f}"
+
+
+@register.filter
+def percent(share: float | None, digits: int = 1) -> str:
+    """0.1234 → '12.3 %'. None → '–'."""
+    return "–" if share is None else f"{share * 100:.{digits}f} %"
