@@ -1,0 +1,142 @@
+"""Labels: what the project holds true of a tweet, derived from its annotations in one set-based statement.
+
+Review beats analysts, analysts beat import, import beats rules; separately for the verdict and for the tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection, transaction
+
+from labeling.models import Origin, Verdict
+
+# Two writers that derive the same tweet at once would each miss the other's annotation and the later one
+# would overwrite the label with its own half. So the tweets are locked first, in order of id, and the
+# statement below starts with a snapshot that is younger than the locks.
+LOCK = """
+SELECT count(*) FROM (
+    SELECT 1 FROM labeling_tweet WHERE id = ANY(%(ids)s::bigint[]) ORDER BY id FOR NO KEY UPDATE
+) AS locked
+"""
+
+DERIVE = """
+WITH given AS (
+    SELECT DISTINCT unnest(%(ids)s::bigint[]) AS tweet_id
+),
+live AS MATERIALIZED (  -- neither a retraction nor retracted
+    SELECT a.tweet_id, a.id, a.origin, a.annotator_id, a.verdict, a.tag_ids,
+           CASE WHEN a.origin = %(analyst)s THEN a.annotator_id END AS voter
+    FROM given JOIN labeling_annotation a USING (tweet_id)
+    WHERE a.retracts_id IS NULL
+      AND NOT EXISTS (SELECT FROM labeling_annotation r WHERE r.retracts_id = a.id)
+),
+-- Verdict: the latest of each analyst, the latest of every other origin; then the votes of the best origin.
+verdict_votes AS (
+    SELECT DISTINCT ON (tweet_id, origin, voter) tweet_id, origin, verdict
+    FROM live WHERE verdict IS NOT NULL
+    ORDER BY tweet_id, origin, voter, id DESC
+),
+verdicts AS (
+    SELECT DISTINCT ON (tweet_id)
+           tweet_id, origin AS verdict_origin,
+           CASE WHEN da > greatest(nda, unsure) THEN %(da)s
+                WHEN nda > greatest(da, unsure) THEN %(nda)s
+                ELSE %(unsure)s END AS verdict,
+           greatest(da, nda, unsure) < da + nda + unsure AS differ
+    FROM (
+        SELECT tweet_id, origin,
+               count(*) FILTER (WHERE verdict = %(da)s) AS da,
+               count(*) FILTER (WHERE verdict = %(nda)s) AS nda,
+               count(*) FILTER (WHERE verdict = %(unsure)s) AS unsure
+        FROM verdict_votes GROUP BY tweet_id, origin
+    ) AS counted
+    ORDER BY tweet_id, origin DESC
+),
+-- Tags: the same, tag by tag, by more than half of those who judged tags.
+tag_votes AS (
+    SELECT DISTINCT ON (tweet_id, origin, voter) tweet_id, origin, tag_ids
+    FROM live WHERE tag_ids IS NOT NULL
+    ORDER BY tweet_id, origin, voter, id DESC
+),
+tag_origins AS (
+    SELECT DISTINCT ON (tweet_id)
+           tweet_id, origin, count(*) AS voters, count(DISTINCT tag_ids) > 1 AS differ
+    FROM tag_votes GROUP BY tweet_id, origin
+    ORDER BY tweet_id, origin DESC
+),
+chosen AS (
+    SELECT tweet_id, array_agg(tag_id ORDER BY tag_id) AS tag_ids
+    FROM (
+        SELECT v.tweet_id, t.tag_id
+        FROM tag_votes v JOIN tag_origins o USING (tweet_id, origin), unnest(v.tag_ids) AS t (tag_id)
+        GROUP BY v.tweet_id, t.tag_id, o.voters
+        HAVING 2 * count(*) > o.voters
+    ) AS by_majority
+    GROUP BY tweet_id
+),
+tags AS (
+    SELECT o.tweet_id, o.origin AS tags_origin, coalesce(c.tag_ids, '{}') AS tag_ids, o.differ
+    FROM tag_origins o LEFT JOIN chosen c USING (tweet_id)
+    -- Rules that vote for nothing have not judged the tweet.
+    WHERE o.origin <> %(rule)s OR c.tag_ids IS NOT NULL
+),
+people AS (
+    SELECT tweet_id, count(DISTINCT annotator_id) AS annotators
+    FROM live
+    WHERE origin >= %(analyst)s AND (verdict IS NOT NULL OR tag_ids IS NOT NULL)
+    GROUP BY tweet_id
+),
+derived AS (
+    SELECT tweet_id, v.verdict, v.verdict_origin, t.tag_ids, t.tags_origin,
+           -- Only analysts are several of one origin; where a review decides, its one vote cannot differ.
+           coalesce(v.differ, false) OR coalesce(t.differ, false) AS is_disputed,
+           coalesce(p.annotators, 0) AS annotators
+    FROM verdicts v FULL JOIN tags t USING (tweet_id) LEFT JOIN people p USING (tweet_id)
+),
+removed AS (
+    DELETE FROM labeling_label l USING given g
+    WHERE l.tweet_id = g.tweet_id AND NOT EXISTS (SELECT FROM derived d WHERE d.tweet_id = g.tweet_id)
+    RETURNING 1
+),
+written AS (
+    INSERT INTO labeling_label AS l
+        (tweet_id, verdict, verdict_origin, tag_ids, tags_origin, is_disputed, annotators, updated_at)
+    SELECT tweet_id, verdict, verdict_origin, tag_ids, tags_origin, is_disputed, annotators, now() FROM derived
+    ON CONFLICT (tweet_id) DO UPDATE SET
+        verdict = excluded.verdict, verdict_origin = excluded.verdict_origin,
+        tag_ids = excluded.tag_ids, tags_origin = excluded.tags_origin,
+        is_disputed = excluded.is_disputed, annotators = excluded.annotators, updated_at = excluded.updated_at
+    WHERE (l.verdict, l.verdict_origin, l.tag_ids, l.tags_origin, l.is_disputed, l.annotators)
+        IS DISTINCT FROM (excluded.verdict, excluded.verdict_origin, excluded.tag_ids, excluded.tags_origin,
+                          excluded.is_disputed, excluded.annotators)
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM removed) + (SELECT count(*) FROM written)
+"""
+
+
+def derive_labels(tweet_ids: Sequence[int]) -> int:
+    """Bring the labels of these tweets up to date; returns how many changed. Batch by about 50,000.
+
+    - Priority, for the verdict and for the tags separately: review, analysts, import, rule.
+    - Of each analyst the latest judgement counts, of every other origin the latest.
+    - Verdict of analysts: the one with the most votes; a tie gives unsure. Tags: by more than half.
+    - Disputed: the latest judgements of the analysts differ, and no review decided that part.
+    - A tweet with nothing left loses its row. Rules that vote for no tag count as nothing.
+    """
+    if not tweet_ids:
+        return 0
+    parameters: dict[str, Any] = {
+        "ids": list(tweet_ids),
+        "rule": int(Origin.RULE),
+        "analyst": int(Origin.ANALYST),
+        "da": int(Verdict.DA),
+        "nda": int(Verdict.NDA),
+        "unsure": int(Verdict.UNSURE),
+    }
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(LOCK, parameters)
+        cursor.execute(DERIVE, parameters)
+        return int(cursor.fetchone()[0])
