@@ -15,7 +15,18 @@ Work = Callable[[Job, Progress], None]
 
 def work_for(kind: str) -> Work:
     """The domain function that does a kind of job. Imported here, so that a worker loads only what it runs."""
+    if kind == Job.Kind.TRAIN:
+        return train_and_score
     raise jobs.JobError(f"No worker knows how to run a job of kind {kind}.")
+
+
+def train_and_score(job: Job, progress: Progress) -> None:
+    """Training; then, where it was asked for, the bell for scoring with the new version."""
+    from labeling import training
+
+    run = training.train(job, progress)
+    if run is not None:
+        run_job.delay_on_commit(run.job_id)
 
 
 @shared_task

@@ -1,0 +1,388 @@
+"""The snapshot that a version is trained on: labelled tweets, assumed positives and drawn negatives.
+
+Near copies share a split, and no tweet ever changes its split, in this version or the next.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from django.db import connection
+
+from labeling.jobs import JobError
+from labeling.models import Origin, Source, Split, Tag, Verdict
+from labeling.rules import RuleSet
+from ml import groups
+
+# Weight of an example in the loss, by who judged it (roughly 0.5 to 3; only the ratios matter).
+WEIGHTS = {Origin.REVIEW: 3.0, Origin.ANALYST: 3.0, Origin.IMPORT: 1.5, Origin.RULE: 0.5}
+ASSUMED_WEIGHT = 1.0  # nobody judged it: a specific tweet taken as DA, a drawn general tweet taken as NDA
+PEOPLE = (Origin.REVIEW, Origin.ANALYST)
+
+MIN_VERDICTS = 50  # of DA and of NDA each: below it, the test split holds a handful
+MIN_TAG_EXAMPLES = 20  # tweets with the tag: below it, its threshold is noise
+RULE_ONLY_LIMIT = 50_000  # general tweets that only rules have tagged: rules may catch 5 % of 20 M
+EARLIER_LIMIT = 1_000_000  # tweets of earlier snapshots to compare with (about 300 bytes each)
+UNLABELLED = 200_000  # general texts for pre-training
+DRAW = 20_000  # ids per query
+PERMUTE_UP_TO = 5_000_000  # ids: up to here a permutation (40 MB), above draws without return
+
+COLUMNS = ["id", "source", "text", "group_hash", "verdict", "verdict_origin", "tag_ids", "tags_origin"]
+
+
+class Tick(Protocol):
+    """Called often while the snapshot is built; may raise to cancel."""
+
+    def __call__(self, *, stage: str) -> None: ...
+
+
+@dataclass
+class Snapshot:
+    """`examples` has COLUMNS and: sampled (bool), matches_rule (bool), split (int), earliest (float)."""
+
+    examples: pd.DataFrame
+    tags: list[Tag]
+    counts: dict[str, Any]  # ModelVersion.snapshot
+    new_groups: dict[int, int]  # tweet id → the group that it joins
+    unlabelled: list[str]
+    term_pattern: str  # of the rules of this moment: their terms are deleted and masked
+
+
+@dataclass
+class Draw:
+    """General tweets drawn as negatives, and what was met on the way."""
+
+    rows: list[tuple[Any, ...]]
+    looked_at: int = 0
+    matched_rule: int = 0
+
+
+def build(*, negatives: int, seed: int, tick: Tick) -> Snapshot:
+    """Reads the database; writes nothing. JobError when there is too little to learn from.
+
+    1. tweets with a label, and specific tweets without a verdict, which count as DA until a person judges
+    2. general tweets that nobody labelled and no rule matches, as negatives
+    3. near copies of each other, and of earlier snapshots, into one group; the group decides the split
+    """
+    rules = RuleSet.active()
+    tick(stage="Collecting labels")
+    labelled = pd.DataFrame(_labelled(seed), columns=COLUMNS)
+    labelled["sampled"] = False
+    labelled["matches_rule"] = rules.matches_any(labelled["text"].tolist()) if len(labelled) else False
+    tick(stage="Drawing negatives")
+    draw = draw_negatives(negatives, seed=seed, rules=rules, tick=tick)
+    drawn = pd.DataFrame(draw.rows, columns=COLUMNS)
+    drawn["sampled"], drawn["matches_rule"] = True, False
+    examples = pd.concat(
+        [frame for frame in (labelled, drawn) if len(frame)] or [labelled], ignore_index=True
+    )
+    examples = examples.astype(object).where(examples.notna(), None)
+    _assume(examples)
+    _check_verdicts(examples)
+    tick(stage="Grouping near copies")
+    examples, new_groups, grouping = group(examples)
+    tags, left_out = _tags_to_learn(examples)
+    counts = {
+        "tweets": len(examples),
+        "splits": _count(examples),
+        "tags": _count_tags(examples, tags),
+        "tags_left_out": left_out,
+        "negatives": {
+            "asked": negatives,
+            "drawn": len(drawn),
+            "looked_at": draw.looked_at,
+            "matched_rule": draw.matched_rule,
+        },
+        "groups": grouping,
+        "rules": rules.fingerprint(),
+    }
+    tick(stage="Reading general tweets for pre-training")
+    unlabelled = _unlabelled(seed, tick)
+    return Snapshot(examples, tags, counts, new_groups, unlabelled, rules.term_pattern())
+
+
+def for_training(snapshot: Snapshot) -> pd.DataFrame:
+    """The columns that ml.train.train() reads. NaN: not judged, left out of that loss."""
+    e = snapshot.examples
+    frame = pd.DataFrame({"id": e["id"].astype("int64"), "text": e["text"]})
+    frame["verdict"] = [v if v in (Verdict.NDA, Verdict.DA) else np.nan for v in e["verdict"]]
+    frame["verdict_weight"] = [_weight(origin) for origin in e["verdict_origin"]]
+    for tag in snapshot.tags:
+        frame[tag.name] = [np.nan if ids is None else float(tag.pk in ids) for ids in e["tag_ids"]]
+    frame["tags_weight"] = [_weight(origin) for origin in e["tags_origin"]]
+    frame["split"] = [Split(split).label for split in e["split"]]
+    frame["sample"] = [sample_of(*row) for row in e[["verdict_origin", "tags_origin", "sampled"]].values]
+    frame["matches_rule"] = e["matches_rule"].astype(bool)
+    return frame.astype({"verdict": float, **{tag.name: float for tag in snapshot.tags}})
+
+
+def sample_of(verdict_origin: int | None, tags_origin: int | None, sampled: bool) -> str:
+    """How an example came to its verdict; where it has tags only, how it came to those."""
+    if sampled:
+        return "negative"
+    if verdict_origin in PEOPLE:
+        return "people"
+    if verdict_origin == Origin.IMPORT:
+        return "import"
+    return "assumed"
+
+
+def _weight(origin: int | None) -> float:
+    return ASSUMED_WEIGHT if origin is None else WEIGHTS[Origin(origin)]
+
+
+# Reading -------------------------------------------------------------------------------------------------
+
+_LABELLED = """
+SELECT t.id, t.source, t.text, t.group_hash, l.verdict, l.verdict_origin, l.tag_ids, l.tags_origin
+FROM labeling_tweet t LEFT JOIN labeling_label l ON l.tweet_id = t.id
+WHERE t.source = %(specific)s
+UNION ALL
+SELECT t.id, t.source, t.text, t.group_hash, l.verdict, l.verdict_origin, l.tag_ids, l.tags_origin
+FROM labeling_label l JOIN labeling_tweet t ON t.id = l.tweet_id
+WHERE t.source = %(general)s
+  AND (l.verdict IS NOT NULL OR l.tags_origin > %(rule)s OR l.tweet_id = ANY(%(rule_only)s))
+ORDER BY 1
+"""
+
+_RULE_ONLY = """
+SELECT l.tweet_id FROM labeling_label l JOIN labeling_tweet t ON t.id = l.tweet_id
+WHERE t.source = %s AND l.verdict IS NULL AND l.tags_origin = %s ORDER BY 1
+"""
+
+_GENERAL = """
+SELECT t.id, t.source, t.text, t.group_hash
+FROM labeling_tweet t LEFT JOIN labeling_label l ON l.tweet_id = t.id
+WHERE t.id = ANY(%s) AND t.source = %s AND l.tweet_id IS NULL ORDER BY t.id
+"""
+
+
+def _labelled(seed: int) -> list[tuple[Any, ...]]:
+    """Every specific tweet, and every general one with a label (of those that only rules tagged, a sample)."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RULE_ONLY, [Source.GENERAL, Origin.RULE])
+        rule_only = np.array([tweet_id for (tweet_id,) in cursor.fetchall()], dtype=np.int64)
+        if len(rule_only) > RULE_ONLY_LIMIT:
+            rng = np.random.default_rng([seed, 2])
+            rule_only = rng.choice(rule_only, RULE_ONLY_LIMIT, replace=False)
+        cursor.execute(
+            _LABELLED,
+            {
+                "specific": Source.SPECIFIC,
+                "general": Source.GENERAL,
+                "rule": Origin.RULE,
+                "rule_only": rule_only.tolist(),
+            },
+        )
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+def _id_range() -> tuple[int, int]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT coalesce(min(id), 1), coalesce(max(id), 0) FROM labeling_tweet")
+        low, high = cursor.fetchone()
+    return low, high
+
+
+def random_ids(low: int, high: int, *, rng: np.random.Generator) -> Iterator[list[int]]:
+    """Ids of low … high in random order, each at most once, DRAW at a time. All of them in a small range;
+    in a large one it stops when half were seen, which no sample that we draw comes near."""
+    span = high - low + 1
+    if span <= PERMUTE_UP_TO:
+        order = rng.permutation(span) + low
+        for start in range(0, span, DRAW):
+            yield order[start : start + DRAW].tolist()
+        return
+    seen = np.empty(0, dtype=np.int64)
+    while len(seen) < span // 2:
+        ids = np.unique(rng.integers(low, high, DRAW, endpoint=True))
+        ids = np.setdiff1d(ids, seen, assume_unique=True)
+        seen = np.concatenate([seen, ids])
+        yield ids.tolist()
+
+
+def draw_negatives(count: int, *, seed: int, rules: RuleSet, tick: Tick) -> Draw:
+    """`count` general tweets, uniformly at random among those without a label that no active rule matches."""
+    draw = Draw([])
+    if count == 0:
+        return draw
+    rng = np.random.default_rng([seed, 0])
+    for ids in random_ids(*_id_range(), rng=rng):
+        rows = _general(ids)
+        matches = rules.matches_any([row[2] for row in rows]) if rows else []
+        for row, matched in zip(rows, matches, strict=True):
+            draw.looked_at += 1
+            draw.matched_rule += bool(matched)
+            if not matched:
+                # Taken as NDA and as deserving no tag; nobody said so: the origins stay NULL.
+                draw.rows.append((*row, int(Verdict.NDA), None, [], None))
+            if len(draw.rows) == count:
+                return draw
+        tick(stage="Drawing negatives")
+    return draw
+
+
+def _general(ids: Sequence[int]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(_GENERAL, [list(ids), Source.GENERAL])
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+def _unlabelled(seed: int, tick: Tick) -> list[str]:
+    """Texts of random general tweets of the train split: the language of the corpus, without judgements."""
+    texts: list[str] = []
+    for ids in random_ids(*_id_range(), rng=np.random.default_rng([seed, 1])):
+        rows = _general(ids)
+        if rows:
+            splits = split_numbers([row[3] for row in rows])
+            texts += [row[2] for row, split in zip(rows, splits, strict=True) if split == Split.TRAIN]
+        if len(texts) >= UNLABELLED:
+            break
+        tick(stage="Reading general tweets for pre-training")
+    return texts[:UNLABELLED]
+
+
+# Deciding ------------------------------------------------------------------------------------------------
+
+
+def _assume(examples: pd.DataFrame) -> None:
+    """A specific tweet without a verdict counts as DA, with no origin. "Unsure" is a verdict: it stays."""
+    missing = [
+        source == Source.SPECIFIC and verdict is None
+        for source, verdict in examples[["source", "verdict"]].values
+    ]
+    examples.loc[missing, "verdict"] = int(Verdict.DA)
+
+
+def _check_verdicts(examples: pd.DataFrame) -> None:
+    have = Counter(examples["verdict"])
+    if have[Verdict.DA] < MIN_VERDICTS:
+        raise JobError(
+            f"You need at least {MIN_VERDICTS} tweets that count as positive; you have {have[Verdict.DA]}. "
+            "Import specific tweets, or label more tweets as positive, and train again."
+        )
+    if have[Verdict.NDA] < MIN_VERDICTS:
+        raise JobError(
+            f"You need at least {MIN_VERDICTS} tweets that count as negative; you have {have[Verdict.NDA]}. "
+            "Import general tweets (negatives are drawn from those that no rule matches), "
+            "ask for more negatives, or label more tweets as negative, and train again."
+        )
+
+
+def split_numbers(group_hashes: Sequence[int]) -> list[Split]:
+    """The split that each group belongs to, for ever."""
+    names = groups.splits_of(np.array(group_hashes, dtype=np.int64))
+    return [Split[name.upper()] for name in names]
+
+
+def _earlier() -> pd.DataFrame:
+    """Tweets of earlier snapshots: id, text, group_hash, number of the earliest version that held it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT t.id, t.text, t.group_hash, e.earliest
+            FROM (
+                SELECT x.tweet_id, min(v.number) AS earliest
+                FROM labeling_example x JOIN labeling_modelversion v ON v.id = x.version_id
+                GROUP BY x.tweet_id ORDER BY earliest, x.tweet_id LIMIT %s
+            ) e JOIN labeling_tweet t ON t.id = e.tweet_id
+            ORDER BY t.id
+            """,
+            [EARLIER_LIMIT],
+        )
+        return pd.DataFrame(cursor.fetchall(), columns=["id", "text", "group_hash", "earliest"])
+
+
+def group(examples: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, int], dict[str, int]]:
+    """Give each cluster of near copies one group, and each example the split of its group.
+
+    1. cluster the examples together with all tweets of earlier snapshots
+    2. a cluster takes the group of its member that was in the earliest snapshot, else of its lowest id;
+       a tweet that was in a snapshot keeps its own
+    3. a new tweet that is near to earlier tweets of *different* splits is left out: it fits in neither
+    """
+    earlier = _earlier()
+    old = dict(zip(earlier["id"], earlier["earliest"], strict=True))
+    examples["earliest"] = [old.get(tweet_id, np.inf) for tweet_id in examples["id"]]
+    gone = earlier[~earlier["id"].isin(set(examples["id"]))]
+    columns = ["id", "text", "group_hash", "earliest"]
+    every = (
+        pd.concat([examples[columns], gone[columns]], ignore_index=True) if len(gone) else examples[columns]
+    )
+    every = every.astype({"id": "int64", "group_hash": "int64", "earliest": float}).copy()
+    keys = every["group_hash"].to_numpy()
+    every["cluster"] = groups.near_duplicates(every["text"].tolist(), keys)
+    every = every.sort_values(["earliest", "id"])
+    every["takes"] = every.groupby("cluster", sort=False)["group_hash"].transform("first")
+    was_in = np.isfinite(every["earliest"])
+    every.loc[was_in, "takes"] = every.loc[was_in, "group_hash"]
+    every["split"] = [int(split) for split in split_numbers(every["takes"].tolist())]
+    torn = set(every[was_in].groupby("cluster")["split"].nunique().loc[lambda n: n > 1].index)
+    every["left_out"] = every["cluster"].isin(torn) & ~was_in
+    every = every.set_index("id")
+
+    moved = every[(every["takes"] != every["group_hash"]) & ~every["left_out"]]
+    kept = examples[~every.loc[examples["id"], "left_out"].to_numpy()].reset_index(drop=True)
+    kept["group_hash"] = every.loc[kept["id"], "takes"].to_numpy()
+    kept["split"] = every.loc[kept["id"], "split"].to_numpy()
+    sizes = every["cluster"].value_counts()
+    counts = {
+        "clusters": int((sizes > 1).sum()),
+        "near_copies": int(sizes[sizes > 1].sum()),
+        "moved": len(moved),
+        "left_out": int(every["left_out"].sum()),
+    }
+    return kept, {int(i): int(g) for i, g in moved["takes"].items()}, counts
+
+
+def _tags_to_learn(examples: pd.DataFrame) -> tuple[list[Tag], list[dict[str, Any]]]:
+    """Tags in use with enough examples, and the ones that must wait, with how many they have."""
+    have: Counter[int] = Counter(tag_id for ids in examples["tag_ids"] for tag_id in ids or ())
+    tags = list(Tag.objects.in_use())
+    learnt = [tag for tag in tags if have[tag.pk] >= MIN_TAG_EXAMPLES]
+    waiting = [
+        {"name": tag.name, "examples": have[tag.pk], "needed": MIN_TAG_EXAMPLES}
+        for tag in tags
+        if have[tag.pk] < MIN_TAG_EXAMPLES
+    ]
+    return learnt, waiting
+
+
+# Counting ------------------------------------------------------------------------------------------------
+
+
+def origin_name(origin: int | None, *, sampled: bool) -> str:
+    """people, import, rule, assumed or drawn."""
+    if sampled:
+        return "drawn"
+    if origin is None:
+        return "assumed"
+    return "people" if origin in PEOPLE else Origin(origin).label
+
+
+def _count(examples: pd.DataFrame) -> dict[str, dict[str, dict[str, int]]]:
+    """{split: {"DA" | "NDA" | "unsure" | "none": {origin: tweets}}}"""
+    counts: dict[str, dict[str, dict[str, int]]] = {split.label: {} for split in Split}
+    for split, verdict, origin, sampled in examples[["split", "verdict", "verdict_origin", "sampled"]].values:
+        name = "none" if verdict is None else Verdict(verdict).name
+        by_origin = counts[Split(split).label].setdefault(name, {})
+        key = origin_name(origin if verdict is not None else Origin.RULE, sampled=sampled)
+        by_origin[key] = by_origin.get(key, 0) + 1
+    return counts
+
+
+def _count_tags(examples: pd.DataFrame, tags: list[Tag]) -> dict[str, dict[str, int]]:
+    """{tag: {"people": tweets with it, "import": …, "rule": …}}"""
+    counts: dict[int, Counter[str]] = {tag.pk: Counter() for tag in tags}
+    for ids, origin in examples[["tag_ids", "tags_origin"]].values:
+        for tag_id in ids or ():
+            if tag_id in counts:
+                counts[tag_id][origin_name(origin, sampled=False)] += 1
+    return {tag.name: dict(counts[tag.pk]) for tag in tags}
