@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+from django.conf import settings
 from django.db import connection
 
 from labeling.jobs import JobError
@@ -158,7 +159,7 @@ WHERE t.source = %s AND l.verdict IS NULL AND l.tags_origin = %s ORDER BY 1
 _GENERAL = """
 SELECT t.id, t.source, t.text, t.group_hash
 FROM labeling_tweet t LEFT JOIN labeling_label l ON l.tweet_id = t.id
-WHERE t.id = ANY(%s) AND t.source = %s AND l.tweet_id IS NULL ORDER BY t.id
+WHERE t.id = ANY(%s) AND t.source = %s AND l.tweet_id IS NULL
 """
 
 
@@ -215,10 +216,10 @@ def draw_negatives(count: int, *, seed: int, rules: RuleSet, tick: Tick) -> Draw
     rng = np.random.default_rng([seed, 0])
     for ids in random_ids(*_id_range(), rng=rng):
         rows = _general(ids)
-        matches = rules.matches_any([row[2] for row in rows]) if rows else []
+        matches = rules.matches_any([row[2] for row in rows]).tolist()
         for row, matched in zip(rows, matches, strict=True):
             draw.looked_at += 1
-            draw.matched_rule += bool(matched)
+            draw.matched_rule += matched
             if not matched:
                 # Taken as NDA and as deserving no tag; nobody said so: the origins stay NULL.
                 draw.rows.append((*row, int(Verdict.NDA), None, [], None))
@@ -229,10 +230,12 @@ def draw_negatives(count: int, *, seed: int, rules: RuleSet, tick: Tick) -> Draw
 
 
 def _general(ids: Sequence[int]) -> list[tuple[Any, ...]]:
+    """General tweets without a label among these ids, in the order of the ids: whoever stops early must
+    not favour the low ones."""
     with connection.cursor() as cursor:
         cursor.execute(_GENERAL, [list(ids), Source.GENERAL])
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
+        found = {row[0]: row for row in cursor.fetchall()}
+    return [found[tweet_id] for tweet_id in ids if tweet_id in found]
 
 
 def _unlabelled(seed: int, tick: Tick) -> list[str]:
@@ -262,17 +265,17 @@ def _assume(examples: pd.DataFrame) -> None:
 
 
 def _check_verdicts(examples: pd.DataFrame) -> None:
-    have = Counter(examples["verdict"])
+    have, da, nda = Counter(examples["verdict"]), settings.VERDICT_DA, settings.VERDICT_NDA
     if have[Verdict.DA] < MIN_VERDICTS:
         raise JobError(
-            f"You need at least {MIN_VERDICTS} tweets that count as positive; you have {have[Verdict.DA]}. "
-            "Import specific tweets, or label more tweets as positive, and train again."
+            f"You need at least {MIN_VERDICTS} tweets that count as {da}; you have {have[Verdict.DA]}. "
+            f"Import specific tweets, or label more tweets as {da}, and train again."
         )
     if have[Verdict.NDA] < MIN_VERDICTS:
         raise JobError(
-            f"You need at least {MIN_VERDICTS} tweets that count as negative; you have {have[Verdict.NDA]}. "
+            f"You need at least {MIN_VERDICTS} tweets that count as {nda}; you have {have[Verdict.NDA]}. "
             "Import general tweets (negatives are drawn from those that no rule matches), "
-            "ask for more negatives, or label more tweets as negative, and train again."
+            f"ask for more negatives, or label more tweets as {nda}, and train again."
         )
 
 
@@ -339,7 +342,8 @@ def group(examples: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, int], dict[st
         "moved": len(moved),
         "left_out": int(every["left_out"].sum()),
     }
-    return kept, {int(i): int(g) for i, g in moved["takes"].items()}, counts
+    new_groups = dict(zip(moved.index.tolist(), moved["takes"].tolist(), strict=True))
+    return kept, new_groups, counts
 
 
 def _tags_to_learn(examples: pd.DataFrame) -> tuple[list[Tag], list[dict[str, Any]]]:

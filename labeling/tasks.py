@@ -26,7 +26,7 @@ def train_and_score(job: Job, progress: Progress) -> None:
 
     run = training.train(job, progress)
     if run is not None:
-        run_job.delay_on_commit(run.job_id)
+        run_job.delay_on_commit(run.job_id)  # type: ignore[attr-defined]  # of Celery's DjangoTask
 
 
 @shared_task

@@ -20,7 +20,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from labeling import jobs, snapshots
-from labeling.jobs import Cancelled, JobError, Progress, Superseded
+from labeling.jobs import Cancelled, Progress, Superseded
 from labeling.models import Example, Job, ModelVersion, Tweet
 from labeling.snapshots import Snapshot
 
@@ -99,12 +99,11 @@ def _end(version: ModelVersion, state: str) -> None:
 
 def _train(version: ModelVersion, progress: Progress) -> None:
     """1. snapshot  2. train and evaluate  3. store model, report and examples, all in one transaction."""
-    from ml import train as ml_train
-
-    listener = Listener(progress)
     snapshot = snapshots.build(
         negatives=version.negatives, seed=version.seed, tick=lambda *, stage: progress.report(stage=stage)
     )
+    from ml import train as ml_train  # TensorFlow; not before there is something to train on
+
     progress.report(detail={"examples": len(snapshot.examples), "tags": len(snapshot.tags)})
     config = ml_train.Config(
         architecture=version.architecture, seed=version.seed, term_pattern=snapshot.term_pattern
@@ -116,7 +115,7 @@ def _train(version: ModelVersion, progress: Progress) -> None:
             tags=[tag.name for tag in snapshot.tags],
             config=config,
             out=out,
-            progress=listener,
+            progress=Listener(progress),
             unlabelled=snapshot.unlabelled,
         )
         progress.report(stage="Storing the model")
@@ -137,6 +136,8 @@ class Listener:
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.curve: list[list[float | None]] = []  # [epoch with its fraction, loss, validation loss]
+        self.stride = 1  # every how many events a point is kept: doubles when the curve is full
+        self.seen = 0
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         stage, epoch, epochs = event.get("stage", "training"), event.get("epoch"), event.get("epochs")
@@ -154,9 +155,12 @@ class Listener:
         loss, validation = (_finite(event.get(key)) for key in ("loss", "validation_loss"))
         if loss is None and validation is None:
             return
-        self.curve.append([round(at, 4), loss, validation])
-        if len(self.curve) > CURVE_POINTS:  # thin out, but keep every validation loss
-            self.curve = [p for i, p in enumerate(self.curve) if i % 2 or p[2] is not None]
+        if validation is not None or self.seen % self.stride == 0:
+            self.curve.append([round(at, 4), loss, validation])
+        self.seen += 1
+        if len(self.curve) > CURVE_POINTS:
+            self.stride *= 2
+            self.curve = [p for i, p in enumerate(self.curve) if i % 2 == 0 or p[2] is not None]
 
 
 def _finite(value: Any) -> float | None:

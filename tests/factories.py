@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from labeling.models import Annotation, Import, Origin, Source, Tag, Tweet, Verdict
+from labeling.models import Annotation, Import, ModelVersion, Origin, Source, Tag, Tweet, Verdict
 
 _numbers = itertools.count(1)
 
@@ -37,3 +37,13 @@ def make_import(**fields: Any) -> Import:
     fields.setdefault("source", Source.GENERAL)
     fields.setdefault("file_name", "tweets.csv")
     return Import.objects.create(**fields)
+
+
+def make_version(*, report: dict[str, Any] | None = None, **fields: Any) -> ModelVersion:
+    """A trained version without a model file; `report` as ml.train.train() returns it."""
+    fields.setdefault("number", next(_numbers))
+    fields.setdefault("state", ModelVersion.State.READY)
+    if report is not None:
+        fields.setdefault("threshold", report["thresholds"]["DA"])
+        fields.setdefault("tag_thresholds", report["thresholds"]["tags"])
+    return ModelVersion.objects.create(report=report or {}, **fields)

@@ -83,6 +83,13 @@ class ModelVersion(models.Model):
     def __str__(self) -> str:
         return f"Version {self.number}"
 
+    @property
+    def current_state(self) -> str:
+        """Like `state`; but a version whose job was ended before it ran is not training any more."""
+        if self.state == self.State.TRAINING and self.job is not None and not self.job.is_active:
+            return self.State.CANCELLED if self.job.state == "cancelled" else self.State.FAILED
+        return self.state
+
 
 class Example(models.Model):
     """One tweet of a version's snapshot. Validation and test rows carry what the model said of them."""
