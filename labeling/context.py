@@ -2,17 +2,61 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+
+from labeling.access import has_role, role_of
+
+# Label, the page's URL name, and how the URL names begin that belong to it.
+SECTIONS = (
+    ("Home", "labeling:home", ("home",)),
+    ("Label", "labeling:label-next", ("label",)),
+    ("Flagged", "labeling:flagged", ("flagged",)),
+    ("Tweets", "labeling:tweet-list", ("tweet",)),
+    ("Models", "labeling:version-list", ("version", "retrain", "scoring")),
+    ("Tags & rules", "labeling:tag-list", ("tag", "rule")),
+    ("Queues", "labeling:queue-list", ("queue",)),
+    ("Imports", "labeling:import-list", ("import",)),
+    ("Agreement", "labeling:agreement", ("agreement",)),
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    label: str
+    url: str
+    is_active: bool
 
 
 def page(request: HttpRequest) -> dict[str, Any]:
-    """Names of the verdicts, and the colour theme from its cookie (light, dark or auto)."""
+    """Names of the verdicts, the colour theme from its cookie (light, dark or auto), and the navigation."""
     theme = request.COOKIES.get("theme", "auto")
     return {
         "DA": settings.VERDICT_DA,
         "NDA": settings.VERDICT_NDA,
         "theme": theme if theme in ("light", "dark") else "auto",
+        "sections": lambda: sections(request),
+        "role": lambda: role_of(request.user) if hasattr(request, "user") else None,
     }
+
+
+def sections(request: HttpRequest) -> list[Section]:
+    """The main pages of whoever is logged in; nothing for visitors and outsiders."""
+    if not hasattr(request, "user") or not has_role(request.user, "analyst"):
+        return []
+    match = request.resolver_match
+    here = (match.url_name or "") if match and match.namespace == "labeling" else ""
+    found = []
+    for label, name, begins in SECTIONS:
+        try:
+            found.append(Section(label, reverse(name), here.startswith(begins)))
+        except NoReverseMatch:
+            continue
+    if has_role(request.user, "reviewer"):
+        in_admin = bool(match and match.namespace == "admin")
+        found.append(Section("Review", reverse("admin:labeling_reviewitem_changelist"), in_admin))
+    return found

@@ -2,11 +2,18 @@
 
 from django.contrib import admin
 from django.contrib.auth import views as auth_views
-from django.urls import include, path
+from django.urls import include, path, reverse_lazy
 
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("log-in/", auth_views.LoginView.as_view(), name="log-in"),
     path("log-out/", auth_views.LogoutView.as_view(), name="log-out"),
+    path(
+        "password/",
+        auth_views.PasswordChangeView.as_view(
+            template_name="registration/password.html", success_url=reverse_lazy("labeling:home")
+        ),
+        name="password",
+    ),
     path("", include("labeling.urls")),
 ]
