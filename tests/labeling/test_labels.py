@@ -75,25 +75,26 @@ def _more_than_half(votes):
     return sorted(tag for tag, n in counts.items() if 2 * n > len(votes))
 
 
+# Mostly analysts, and mostly about one tweet, so that votes meet.
 annotation_rows = st.fixed_dictionaries(
     {
-        "tweet": st.integers(0, 2),
-        "origin": st.sampled_from(list(Origin)),
+        "tweet": st.sampled_from([0, 0, 0, 1]),
+        "origin": st.sampled_from([*Origin, *[Origin.ANALYST] * 5]),
         "user": st.integers(0, 3),
-        "verdict": st.none() | st.sampled_from(list(Verdict)),
-        "tags": st.none() | st.sets(st.integers(1, 3), max_size=3).map(sorted),
-        "retracts": st.none() | st.integers(0, 11),
+        "verdict": st.sampled_from([None, *Verdict]),
+        "tags": st.sampled_from([None, [], [1], [2], [1, 2], [1, 2, 3]]),
+        "retracts": st.sampled_from([None, None, None, None, 0, 1, 3, 6]),
     }
 )
 
 
 @pytest.mark.django_db
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(annotation_rows, max_size=12))
+@given(st.lists(annotation_rows, max_size=10))
 def test_labels_agree_with_a_plain_model_of_the_rules(rows):
     with transaction.atomic():
         users = [User.objects.create(username=f"u{i}") for i in range(4)]
-        tweets = [make_tweet() for _ in range(3)]
+        tweets = [make_tweet() for _ in range(2)]
         written: list[Annotation] = []
         kept: list[dict[str, Any]] = []
         retracted: set[int] = set()
