@@ -48,13 +48,15 @@ class QueueItem(models.Model):
     state = models.CharField(max_length=8, choices=State, default=State.WAITING)
     claimed_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
     claimed_until = models.DateTimeField(null=True, blank=True)
+    # When claimed_by submitted or skipped it; orders undo and counts the day. NULL while waiting or claimed.
+    finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         indexes = [
             models.Index(
                 fields=["queue", "position"], condition=Q(state__in=["waiting", "claimed"]), name="item_open"
             ),
-            models.Index(fields=["claimed_by", "state"]),
+            models.Index(fields=["claimed_by", "finished_at"]),
             models.Index(fields=["tweet"]),
         ]
         constraints = [
