@@ -65,8 +65,9 @@ def request_cancel(job: Job) -> None:
 class Progress:
     """Handed to a job's work. Call report() often: it is throttled, and it is where a cancel takes effect."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, watch: Callable[[Job], None] | None = None) -> None:
         self.job = job
+        self.watch = watch
         self._last_write = 0.0
 
     def report(
@@ -98,6 +99,8 @@ class Progress:
             stage=job.stage, done=job.done, total=job.total, detail=job.detail, heartbeat_at=timezone.now()
         ):
             raise Superseded(f"Job {job.pk} was taken over or ended")
+        if self.watch:
+            self.watch(job)
         if Job.objects.filter(pk=job.pk, cancel_requested=True).exists():
             raise Cancelled
 
@@ -112,15 +115,22 @@ def claim_job(job_id: int) -> Job | None:
     return Job.objects.get(pk=job_id) if claimed else None
 
 
-def run_job(job_id: int, work: Callable[[Job, Progress], None], *, heartbeat: bool = True) -> Job | None:
+def run_job(
+    job_id: int,
+    work: Callable[[Job, Progress], None],
+    *,
+    heartbeat: bool = True,
+    watch: Callable[[Job], None] | None = None,
+) -> Job | None:
     """Claim the job, do its work, record how it ended. Safe to call twice. None when there was nothing to do.
 
+    `watch` sees the job each time that progress is written: commands print from it.
     JobError's message is shown to the user as it is; any other exception is shown by its type and logged.
     """
     job = claim_job(job_id)
     if job is None:
         return None
-    progress = Progress(job)
+    progress = Progress(job, watch)
     stop = threading.Event()
     if heartbeat:
         threading.Thread(target=_beat, args=(job.pk, job.attempt, stop), daemon=True).start()

@@ -156,8 +156,7 @@ def copy_scores(
             io.BytesIO(_score_rows(tables.version_id, tweets, probabilities)),
         )
         cursor.copy_expert(
-            f"COPY {tables.tag} (tweet_id, version_id, tag_id, probability, risk)"
-            " FROM STDIN (FORMAT binary)",
+            f"COPY {tables.tag} (tweet_id, version_id, tag_id, probability, risk) FROM STDIN (FORMAT binary)",
             io.BytesIO(
                 _tag_rows(
                     tables.version_id, ids, probabilities, tag_ids=tag_ids, tag_thresholds=tag_thresholds

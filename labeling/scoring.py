@@ -154,9 +154,7 @@ def _chunks(run: ScoringRun, counts: Sequence[tuple[int, int]], size: int) -> li
             chunks[-1].last_id = last_id
             chunks[-1].tweets += count
         else:
-            chunks.append(
-                ScoringChunk(run=run, first_id=number * PLAN_WIDTH, last_id=last_id, tweets=count)
-            )
+            chunks.append(ScoringChunk(run=run, first_id=number * PLAN_WIDTH, last_id=last_id, tweets=count))
     return chunks
 
 
@@ -169,12 +167,12 @@ def claim_chunk(run: ScoringRun) -> ScoringChunk | None:
             WHERE id = (
                 SELECT id FROM labeling_scoringchunk
                 WHERE run_id = %s
-                  AND (state = 'waiting' OR (state = 'claimed' AND claimed_at < now() - %s))
+                  AND (state = 'waiting' OR (state = 'claimed' AND claimed_at < now() - make_interval(secs => %s)))
                 ORDER BY first_id LIMIT 1 FOR UPDATE SKIP LOCKED
             )
             RETURNING id
             """,
-            [run.pk, CLAIM_STALE_AFTER],
+            [run.pk, CLAIM_STALE_AFTER.total_seconds()],
         )
         row = cursor.fetchone()
     return ScoringChunk.objects.get(pk=row[0]) if row else None
@@ -269,7 +267,7 @@ def help_run(run_id: int, *, seconds: float) -> Help:
     scorer = _Scorer(run.version)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if not Job.objects.active().filter(pk=run.job_id).exists():
+        if not Job.objects.active().filter(pk=run.job.pk).exists():
             return Help.DONE
         if not _score_next(run, scorer):
             return Help.WAIT if _unfinished(run).exists() else Help.DONE
@@ -282,7 +280,9 @@ def help_run(run_id: int, *, seconds: float) -> Help:
 def publish(run: ScoringRun, scorer: _Scorer, progress: Progress) -> None:
     """Index, count, attach: one commit makes all scores visible. Every step is safe to repeat."""
     if _unfinished(run).exists():
-        raise JobError("Some chunks are not scored yet. Start the scoring again: it goes on where it stopped.")
+        raise JobError(
+            "Some chunks are not scored yet. Start the scoring again: it goes on where it stopped."
+        )
     tables, version = scorer.tables, scorer.version
     progress.report(stage="Building indexes")
     score_tables.add_indexes(tables, floor=scorer.floor)
@@ -301,9 +301,12 @@ def publish(run: ScoringRun, scorer: _Scorer, progress: Progress) -> None:
         version.score_summary, version.scores_published_at = summary, timezone.now()
         version.save(update_fields=["score_summary", "scores_published_at"])
     if run.activates:
-        from labeling import versions  # noqa: PLC0415 - versions starts runs, and so imports this module
+        from labeling import versions
 
-        versions.activate(version, user=run.created_by)
+        try:
+            versions.activate(version, user=run.created_by)
+        except versions.NotReady as error:
+            raise JobError(str(error)) from error
 
 
 def summarise(tables: ScoreTables, *, threshold: float, floor: float) -> dict[str, Any]:
@@ -404,4 +407,3 @@ def drop_scores(version: ModelVersion) -> None:
         FlaggedWords.objects.filter(version=version).delete()
         ModelVersion.objects.filter(pk=version.pk).update(score_summary={}, scores_published_at=None)
     version.refresh_from_db()
-

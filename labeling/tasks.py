@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from celery import shared_task
+from django.conf import settings
 
 from labeling import jobs
 from labeling.jobs import Progress
-from labeling.models import Job
+from labeling.models import Job, ScoringRun
 
 Work = Callable[[Job, Progress], None]
 
@@ -17,6 +18,10 @@ def work_for(kind: str) -> Work:
     """The domain function that does a kind of job. Imported here, so that a worker loads only what it runs."""
     if kind == Job.Kind.TRAIN:
         return train_and_score
+    if kind == Job.Kind.SCORE:
+        from labeling import scoring
+
+        return scoring.work
     raise jobs.JobError(f"No worker knows how to run a job of kind {kind}.")
 
 
@@ -26,7 +31,7 @@ def train_and_score(job: Job, progress: Progress) -> None:
 
     run = training.train(job, progress)
     if run is not None:
-        run_job.delay_on_commit(run.job_id)  # type: ignore[attr-defined]  # of Celery's DjangoTask
+        enqueue_scoring(run)
 
 
 @shared_task
@@ -41,3 +46,23 @@ def ring_for_jobs() -> None:
     """Every 15 s: ring again for jobs whose bell was lost with the broker or with a worker."""
     for job_id in jobs.jobs_to_ring_for():
         run_job.delay(job_id)
+
+
+HELP_SECONDS = 20  # a helper's task; short, so that a lost one is soon replaced
+
+
+def enqueue_scoring(run: ScoringRun) -> None:
+    """Ring for a scoring run: one worker leads it, others help with its chunks."""
+    run_job.delay_on_commit(run.job_id)  # type: ignore[attr-defined]  # of Celery's DjangoTask
+    for _ in range(settings.SCORE_HELPERS):
+        score_chunks.delay_on_commit(run.pk)  # type: ignore[attr-defined]
+
+
+@shared_task
+def score_chunks(run_id: int) -> None:
+    """Help with a scoring run for some seconds, then go to the back of the queue until it is done."""
+    from labeling import scoring
+
+    left = scoring.help_run(run_id, seconds=HELP_SECONDS)
+    if left is not scoring.Help.DONE:
+        score_chunks.apply_async((run_id,), countdown=1 if left is scoring.Help.WAIT else 0)

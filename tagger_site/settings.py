@@ -1,5 +1,6 @@
 """Settings, read from the environment. docs/settings.md explains each one; a bad value stops start-up."""
 
+import os
 from pathlib import Path
 
 import environ
@@ -143,6 +144,13 @@ USE_TZ = True
 # Names of the two verdicts, as shown on every page.
 VERDICT_DA = env.str("VERDICT_DA", default="DA")
 VERDICT_NDA = env.str("VERDICT_NDA", default="NDA")
+
+# The words that drove the score are kept for this many tweets of highest risk.
+FLAGGED_WORDS = env.int("FLAGGED_WORDS", default=5_000)
+# Rows in one export of flagged tweets from the page; the command has no limit.
+EXPORT_LIMIT = env.int("EXPORT_LIMIT", default=100_000)
+# Celery tasks that help the worker that leads a scoring run. They run on the queue "score".
+SCORE_HELPERS = env.int("SCORE_HELPERS", default=max(1, (os.cpu_count() or 2) - 1))
 
 HTMX_CONFIG = {"includeIndicatorStyles": False, "allowEval": False, "allowScriptTags": False}
 

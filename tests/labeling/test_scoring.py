@@ -1,0 +1,504 @@
+"""Scoring: planned in chunks, each scored exactly once by any number of workers, visible all at once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.management import CommandError, call_command
+from django.db import connection, connections
+from django.utils import timezone
+
+from labeling import jobs, predictors, score_tables, scoring
+from labeling.models import (
+    FlaggedWords,
+    Job,
+    ModelVersion,
+    Score,
+    ScoreTag,
+    ScoringChunk,
+    ScoringRun,
+    Source,
+)
+from labeling.score_tables import ScoreTables
+from tests.factories import make_tag, make_tweet, make_version
+from tests.fake_predictor import FakePredictor
+
+
+@pytest.fixture
+def predictor(monkeypatch: pytest.MonkeyPatch) -> FakePredictor:
+    fake = FakePredictor(["opioids", "overdose"])
+    monkeypatch.setattr(scoring, "predictor_of", lambda version: fake)
+    return fake
+
+
+@pytest.fixture
+def version(predictor: FakePredictor) -> ModelVersion:
+    tags = [make_tag(name) for name in predictor.tags]
+    return make_version(tag_ids=[tag.pk for tag in tags], threshold=0.5)
+
+
+@pytest.fixture
+def committed() -> Iterator[None]:
+    """For tests that really commit: their partitions would outlive them."""
+    yield
+    for table in ("labeling_score", "labeling_scoretag"):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass", [table]
+            )
+            for (name,) in cursor.fetchall():
+                cursor.execute(f"DROP TABLE {name}")
+
+
+def run_now(version: ModelVersion, *, activates: bool = False) -> Job:
+    run = scoring.start_run(version, user=None, activates=activates)
+    assert run.job_id is not None
+    job = jobs.run_job(run.job_id, scoring.work, heartbeat=False)
+    assert job is not None
+    assert job.error == ""
+    version.refresh_from_db()
+    return job
+
+
+def claimed(run: ScoringRun) -> ScoringChunk:
+    chunk = scoring.claim_chunk(run)
+    assert chunk is not None
+    return chunk
+
+
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "PLAN_WIDTH", 4)
+    monkeypatch.setattr(scoring, "SMALLEST_CHUNK", 4)
+    monkeypatch.setattr(scoring, "IDLE_SECONDS", 0.02)
+
+
+# The scores -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_every_tweet_gets_one_score_with_what_the_model_said(version: ModelVersion) -> None:
+    day = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
+    high = make_tweet('risk=0.9 "overdose",\nsaid he', posted_at=day, source=Source.SPECIFIC)
+    low = make_tweet("nothing to see\r\n\\N")
+
+    job = run_now(version)
+
+    assert (job.state, job.done, job.total) == (Job.State.DONE, 2, 2)
+    score = Score.objects.get(version=version, tweet=high)
+    assert score.risk == pytest.approx(0.9)
+    assert (score.source, score.posted_at) == (Source.SPECIFIC, day)
+    assert list(bytes(score.tag_bytes)) == [13, 204]  # 255 × 0.05 and 0.8
+    assert Score.objects.get(version=version, tweet=low).posted_at is None
+    tag = ScoreTag.objects.get(version=version)
+    assert (tag.tweet_id, tag.tag_id) == (high.pk, version.tag_ids[1])
+    assert (tag.probability, tag.risk) == (pytest.approx(0.8), pytest.approx(0.9))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", ["", " ", "NULL", '"', '""', "\\.", "a,b\nc\r\nd", "naïve 🙂 \t x", "\x01"])
+def test_texts_reach_the_model_unchanged(text: str) -> None:
+    make_tweet("x")
+    tweet = make_tweet("y")
+    tweet.text = text
+    tweet.save()
+    assert score_tables.read_tweets(tweet.pk, tweet.pk)["text"].to_pylist() == [text]
+
+
+@pytest.mark.django_db
+def test_a_version_without_tags_and_an_empty_corpus_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "predictor_of", lambda version: FakePredictor([]))
+    version = make_version(tag_ids=[], threshold=0.5)
+    assert run_now(version).total == 0
+    assert version.score_summary["n"] == 0
+    make_tweet("risk=0.7")
+    run_now(version)
+    assert bytes(Score.objects.get(version=version).tag_bytes) == b""
+
+
+@pytest.mark.django_db
+def test_the_summary_counts_what_the_dashboard_shows(version: ModelVersion) -> None:
+    day = datetime(2026, 3, 1, tzinfo=UTC)
+    make_tweet("risk=0.9 overdose", posted_at=day)
+    make_tweet("risk=0.5 opioids overdose", posted_at=day)
+    make_tweet("risk=0.4 overdose", source=Source.SPECIFIC)
+    make_tweet("risk=1.0")
+
+    run_now(version)
+
+    summary = version.score_summary
+    assert (summary["n"], summary["flagged"], summary["threshold"]) == (4, 3, 0.5)
+    assert summary["days"] == [["2026-03-01", 2, 2], [None, 2, 1]]
+    assert summary["sources"] == {"1": [1, 0], "2": [3, 3]}
+    opioids, overdose = version.tag_ids
+    assert summary["tags"] == [
+        {"tag": opioids, "n": 1, "flagged": 1},
+        {"tag": overdose, "n": 3, "flagged": 2},
+    ]
+    edges, counts = summary["histogram"]["edges"], summary["histogram"]["counts"]
+    assert (len(edges), len(counts), sum(counts)) == (51, 50, 4)
+    assert edges == sorted(edges)
+    for risk in (0.9, 0.4, 1.0):
+        bin_of = next(k for k in range(50) if edges[k] <= risk <= edges[k + 1])
+        assert counts[bin_of] >= 1
+
+
+@pytest.mark.django_db
+def test_the_words_of_the_highest_risks_are_kept(version: ModelVersion, settings) -> None:
+    settings.FLAGGED_WORDS = 1
+    make_tweet("so risk=0.8")
+    highest = make_tweet("so risk=0.9")
+    run_now(version)
+    words = FlaggedWords.objects.get(version=version)
+    assert (words.tweet_id, words.spans) == (highest.pk, [[3, 11, 0.7]])
+
+
+@pytest.mark.django_db
+def test_later_tweets_are_scored_by_a_later_run_alone(
+    version: ModelVersion, predictor: FakePredictor
+) -> None:
+    make_tweet("risk=0.9")
+    run_now(version)
+    make_tweet("risk=0.8")
+    seen = predictor.texts_seen
+
+    job = run_now(version)
+
+    assert (job.done, predictor.texts_seen - seen) == (1, 1)
+    assert Score.objects.filter(version=version).count() == 2
+    assert version.score_summary["flagged"] == 2
+    assert FlaggedWords.objects.filter(version=version).count() == 2
+
+
+# Publication ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_nobody_sees_a_score_before_all_are_there(
+    version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_chunks(monkeypatch)
+    for _ in range(12):
+        make_tweet("risk=0.9")
+    seen: list[tuple[int, bool]] = []
+    real = scoring.score_chunk
+
+    def watching(chunk: ScoringChunk, scorer: scoring._Scorer) -> None:
+        real(chunk, scorer)
+        published = ModelVersion.objects.values_list("scores_published_at", flat=True).get(pk=version.pk)
+        seen.append((Score.objects.filter(version=version).count(), published is not None))
+
+    monkeypatch.setattr(scoring, "score_chunk", watching)
+    run_now(version)
+
+    assert len(seen) > 2
+    assert set(seen) == {(0, False)}
+    assert Score.objects.filter(version=version).count() == 12
+    assert version.scores_published_at is not None
+
+
+@pytest.mark.django_db
+def test_a_leader_that_was_superseded_does_not_publish(version: ModelVersion) -> None:
+    make_tweet("risk=0.9")
+    run = scoring.start_run(version, user=None, activates=False)
+    job = jobs.claim_job(run.job_id or 0)
+    assert job is not None
+    progress = jobs.Progress(job)
+    scorer = scoring._Scorer(version)
+    score_tables.create(scorer.tables)
+    scoring.plan(run)
+    scoring._score_all(run, scorer, progress)
+    Job.objects.filter(pk=job.pk).update(attempt=job.attempt + 1)
+    with pytest.raises(jobs.Superseded):
+        scoring.publish(run, scorer, progress)
+    assert not score_tables.is_attached(scorer.tables)
+
+
+# Starting, cancelling, going on ----------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_a_second_run_of_a_version_is_refused_while_one_is_active(version: ModelVersion) -> None:
+    run = scoring.start_run(version, user=None, activates=False)
+    with pytest.raises(jobs.AlreadyRunning) as refused:
+        scoring.start_run(version, user=None, activates=False)
+    assert refused.value.job == run.job
+
+
+@pytest.mark.django_db
+def test_a_cancelled_run_goes_on_where_it_stopped(
+    version: ModelVersion, predictor: FakePredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_chunks(monkeypatch)
+    for _ in range(20):
+        make_tweet("risk=0.9")
+    run = scoring.start_run(version, user=None, activates=False)
+    real = scoring.score_chunk
+
+    def cancelling(chunk: ScoringChunk, scorer: scoring._Scorer) -> None:
+        real(chunk, scorer)
+        Job.objects.filter(pk=run.job_id).update(cancel_requested=True)
+
+    monkeypatch.setattr(scoring, "score_chunk", cancelling)
+    monkeypatch.setattr(jobs, "REPORT_SECONDS", 0)
+    job = jobs.run_job(run.job_id or 0, scoring.work, heartbeat=False)
+    assert job is not None
+    assert job.state == Job.State.CANCELLED
+    assert 0 < predictor.texts_seen < 20
+
+    monkeypatch.setattr(scoring, "score_chunk", real)
+    again = scoring.start_run(version, user=None, activates=False)
+    assert again.pk == run.pk
+    jobs.run_job(again.job_id or 0, scoring.work, heartbeat=False)
+    assert predictor.texts_seen == 20
+    assert Score.objects.filter(version=version).count() == 20
+
+
+@pytest.mark.django_db
+def test_empty_ranges_of_ids_make_no_chunks(version: ModelVersion) -> None:
+    make_tweet("risk=0.9", id=5)
+    make_tweet("risk=0.9", id=5_000_000_000)
+    run_now(version)
+    assert ScoringChunk.objects.count() <= 2
+    assert Score.objects.filter(version=version).count() == 2
+
+
+@pytest.mark.django_db
+def test_a_failing_model_gives_its_chunk_back_and_says_why(
+    version: ModelVersion, predictor: FakePredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tweet("risk=0.9")
+
+    def broken(texts: object) -> None:
+        raise ValueError("no such vocabulary")
+
+    monkeypatch.setattr(predictor, "predict", broken)
+    run = scoring.start_run(version, user=None, activates=False)
+    job = jobs.run_job(run.job_id or 0, scoring.work, heartbeat=False)
+    assert job is not None
+    assert (job.state, job.error) == (Job.State.FAILED, "ValueError: no such vocabulary")
+    assert run.chunks.get().state == ScoringChunk.State.WAITING
+
+
+# Chunks ---------------------------------------------------------------------------------------------------
+
+
+def planned(version: ModelVersion) -> tuple[ScoringRun, scoring._Scorer]:
+    run = scoring.start_run(version, user=None, activates=False)
+    scorer = scoring._Scorer(version)
+    score_tables.create(scorer.tables)
+    scoring.plan(run)
+    return run, scorer
+
+
+@pytest.mark.django_db
+def test_a_claimed_chunk_is_not_claimed_again_until_it_is_stale(version: ModelVersion) -> None:
+    make_tweet("risk=0.9")
+    run, _ = planned(version)
+    first = claimed(run)
+    assert scoring.claim_chunk(run) is None
+    run.chunks.update(claimed_at=timezone.now() - scoring.CLAIM_STALE_AFTER * 2)
+    again = claimed(run)
+    assert (again.pk, again.attempt) == (first.pk, first.attempt + 1)
+
+
+@pytest.mark.django_db
+def test_a_worker_that_was_thought_dead_writes_nothing(version: ModelVersion) -> None:
+    make_tweet("risk=0.9")
+    run, scorer = planned(version)
+    slow = claimed(run)
+    run.chunks.update(claimed_at=timezone.now() - scoring.CLAIM_STALE_AFTER * 2)
+    quick = claimed(run)
+    scoring.score_chunk(quick, scorer)
+    with pytest.raises(scoring.ChunkLost):
+        scoring.score_chunk(slow, scorer)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM {scorer.tables.score}")
+        assert cursor.fetchone() == (1,)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_side_by_side_score_each_tweet_once(
+    version: ModelVersion, committed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_chunks(monkeypatch)
+    for _ in range(60):
+        make_tweet("risk=0.9 overdose")
+    run = scoring.start_run(version, user=None, activates=False)
+
+    def helper() -> None:
+        try:
+            while scoring.help_run(run.pk, seconds=1) is not scoring.Help.DONE:
+                time.sleep(0.01)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=helper) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    job = jobs.run_job(run.job_id or 0, scoring.work)
+    for thread in threads:
+        thread.join()
+    assert job is not None
+    assert (job.state, job.error) == (Job.State.DONE, "")
+    assert Score.objects.filter(version=version).count() == 60
+    assert ScoreTag.objects.filter(version=version).count() == 60
+    assert set(run.chunks.values_list("state", "attempt")) == {(ScoringChunk.State.DONE, 1)}
+
+
+@pytest.mark.django_db
+def test_a_helper_waits_for_the_plan_and_stops_with_the_job(version: ModelVersion) -> None:
+    make_tweet("risk=0.9")
+    run = scoring.start_run(version, user=None, activates=False)
+    assert scoring.help_run(run.pk, seconds=1) is scoring.Help.WAIT
+    assert run.job is not None
+    jobs.request_cancel(run.job)
+    assert scoring.help_run(run.pk, seconds=1) is scoring.Help.DONE
+    assert scoring.help_run(0, seconds=1) is scoring.Help.DONE
+
+
+# The model's file -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_only_the_file_that_training_recorded_is_opened(tmp_path: Path, settings) -> None:
+    settings.MEDIA_ROOT = tmp_path
+    version = make_version(sha256=hashlib.sha256(b"trained").hexdigest())
+    version.artefact.save("model.zip", ContentFile(b"edited"))
+    with pytest.raises(jobs.JobError, match="not the one that its training recorded"):
+        predictors.predictor_of(version)
+    Path(version.artefact.path).unlink()
+    with pytest.raises(jobs.JobError, match="is gone"):
+        predictors.predictor_of(version)
+
+
+@pytest.mark.django_db
+def test_a_version_without_a_file_says_so() -> None:
+    with pytest.raises(jobs.JobError, match="no model file"):
+        predictors.predictor_of(make_version())
+
+
+# Dropping -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_dropping_removes_every_trace_and_allows_a_new_run(version: ModelVersion) -> None:
+    make_tweet("risk=0.9 overdose")
+    run_now(version)
+    scoring.drop_scores(version)
+    assert not Score.objects.filter(version=version).exists()
+    assert not FlaggedWords.objects.filter(version=version).exists()
+    assert (version.score_summary, version.scores_published_at) == ({}, None)
+    run_now(version)
+    assert Score.objects.filter(version=version).count() == 1
+
+
+@pytest.mark.django_db
+def test_the_active_version_keeps_its_scores(version: ModelVersion) -> None:
+    make_tweet("risk=0.9")
+    run_now(version)
+    ModelVersion.objects.filter(pk=version.pk).update(is_active=True)
+    with pytest.raises(jobs.JobError, match="is active"):
+        scoring.drop_scores(version)
+
+
+# The command ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_the_command_scores_the_newest_version_and_ends_with_figures(
+    version: ModelVersion, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_tweet("risk=0.9")
+    call_command("score", workers=1)
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith(f"Scored 1 tweets with version {version.number} in ")
+    assert last.endswith("1 of 1 are at or above 0.500.")
+
+
+@pytest.mark.django_db
+def test_the_command_says_what_to_do_without_a_version() -> None:
+    with pytest.raises(CommandError, match="Train a version first"):
+        call_command("score")
+    with pytest.raises(CommandError, match="no trained version 7"):
+        call_command("score", version=7)
+
+
+KILLABLE = """
+import sys, time
+sys.path.insert(0, {base!r})
+import django
+django.setup()
+from labeling import scoring
+from tests.fake_predictor import FakePredictor
+class Slow(FakePredictor):
+    def predict(self, texts):
+        time.sleep({pause})
+        return super().predict(texts)
+scoring.predictor_of = lambda version: Slow(["opioids", "overdose"])
+scoring.PLAN_WIDTH = scoring.SMALLEST_CHUNK = 10
+scoring.IDLE_SECONDS = 0.05
+from django.core.management import call_command
+call_command("score", workers=1)
+"""
+
+
+def start_command(pause: float) -> subprocess.Popen[bytes]:
+    database = connection.settings_dict
+    address = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(
+        **{**database, "HOST": database["HOST"] or "localhost", "PORT": database["PORT"] or 5432}
+    )
+    if database["HOST"].startswith("/"):
+        address = "postgres://{USER}:{PASSWORD}@/{NAME}?host={HOST}".format(**database)
+    return subprocess.Popen(
+        [sys.executable, "-c", KILLABLE.format(base=str(settings.BASE_DIR), pause=pause)],
+        env={**os.environ, "DATABASE_URL": address, "DJANGO_SETTINGS_MODULE": "tagger_site.settings"},
+        cwd=settings.BASE_DIR,
+    )
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.mark.worker
+@pytest.mark.django_db(transaction=True)
+def test_after_kill_9_every_tweet_has_exactly_one_score(version: ModelVersion, committed: None) -> None:
+    for number in range(300):
+        make_tweet(f"risk=0.9 overdose {number}")
+    process = start_command(pause=0.3)
+    try:
+        wait_until(lambda: ScoringChunk.objects.filter(state="done").count() >= 3)
+        wait_until(lambda: ScoringChunk.objects.filter(state="claimed").exists())
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert ScoringChunk.objects.exclude(state="done").exists()
+        assert not Score.objects.filter(version=version).exists()
+        # Time passes: the heartbeat and the claim go stale.
+        long_ago = timezone.now() - scoring.CLAIM_STALE_AFTER * 2
+        Job.objects.update(heartbeat_at=long_ago)
+        ScoringChunk.objects.filter(state="claimed").update(claimed_at=long_ago)
+        again = start_command(pause=0)
+        assert again.wait(timeout=60) == 0
+    finally:
+        process.kill()
+    scored = list(Score.objects.filter(version=version).values_list("tweet_id", flat=True))
+    assert (len(scored), len(set(scored))) == (300, 300)
+    assert ScoreTag.objects.filter(version=version).count() == 300
+    tables = ScoreTables(version.pk)
+    assert score_tables.is_attached(tables)
+    assert ScoringRun.objects.count() == 1
