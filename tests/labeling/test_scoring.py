@@ -103,7 +103,7 @@ def test_every_tweet_gets_one_score_with_what_the_model_said(version: ModelVersi
     assert Score.objects.get(version=version, tweet=low).posted_at is None
     tag = ScoreTag.objects.get(version=version)
     assert (tag.tweet_id, tag.tag_id) == (high.pk, version.tag_ids[1])
-    assert (tag.probability, tag.risk) == (pytest.approx(0.8), pytest.approx(0.9))
+    assert [tag.probability, tag.risk] == pytest.approx([0.8, 0.9])
 
 
 @pytest.mark.django_db
@@ -248,7 +248,7 @@ def test_a_cancelled_run_goes_on_where_it_stopped(
 
     def cancelling(chunk: ScoringChunk, scorer: scoring._Scorer) -> None:
         real(chunk, scorer)
-        Job.objects.filter(pk=run.job_id).update(cancel_requested=True)
+        Job.objects.filter(scoring_run=run).update(cancel_requested=True)
 
     monkeypatch.setattr(scoring, "score_chunk", cancelling)
     monkeypatch.setattr(jobs, "REPORT_SECONDS", 0)
