@@ -194,6 +194,7 @@ def store(
         version.tag_ids = [tag.pk for tag in snapshot.tags]
         version.snapshot = snapshot.counts
         version.report = report
+        version.figures = key_figures(report)
         version.threshold = thresholds["DA"]
         version.tag_thresholds = thresholds["tags"]
         version.artefact.name = name
@@ -279,9 +280,27 @@ def _copy_value(value: Any) -> str:
 # Telling -------------------------------------------------------------------------------------------------
 
 
+def key_figures(report: dict[str, Any]) -> dict[str, Any]:
+    """{sample: {"n", "network": {"verdict", "micro", "macro"}, "baseline": …}}, without curves."""
+
+    def brief(model: dict[str, Any]) -> dict[str, Any]:
+        verdict = model["verdict"]
+        keep = ("n", "positives", "precision", "recall", "f1", "average_precision")
+        return {
+            "verdict": verdict and {key: verdict[key] for key in keep},
+            "micro": model["micro"],
+            "macro": model["macro"],
+        }
+
+    return {
+        name: {"n": sample["n"], **{model: brief(sample[model]) for model in ("network", "baseline")}}
+        for name, sample in report["samples"].items()
+    }
+
+
 def headline(version: ModelVersion) -> str:
     """One line of figures, each with its sample."""
-    test = version.report.get("samples", {}).get("test")
+    test = version.figures.get("test")
     if not test:
         return f"{version}: {version.get_state_display().lower()}"
     parts = [f"{version} ({version.architecture})", f"test n={test['n']:,}"]

@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 from labeling.models import Annotation, Import, ModelVersion, Origin, Source, Tag, Tweet, Verdict
+from labeling.training import key_figures
 
 _numbers = itertools.count(1)
 
@@ -45,5 +46,6 @@ def make_version(*, report: dict[str, Any] | None = None, **fields: Any) -> Mode
     fields.setdefault("state", ModelVersion.State.READY)
     if report is not None:
         fields.setdefault("threshold", report["thresholds"]["DA"])
+        fields.setdefault("figures", key_figures(report))
         fields.setdefault("tag_thresholds", report["thresholds"]["tags"])
     return ModelVersion.objects.create(report=report or {}, **fields)

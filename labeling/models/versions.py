@@ -26,6 +26,16 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
         return self.filter(is_active=True).first()
 
 
+class LeanManager(models.Manager["ModelVersion"]):
+    """Leaves the report out until it is asked for: with its curves it is up to a megabyte."""
+
+    def get_queryset(self) -> models.QuerySet[ModelVersion]:
+        return super().get_queryset().defer("report")
+
+
+ModelVersionManager = LeanManager.from_queryset(ModelVersionQuerySet)
+
+
 class ModelVersion(models.Model):
     """One trained model. `number` is what people call it: version 3."""
 
@@ -55,6 +65,8 @@ class ModelVersion(models.Model):
     report: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(
         default=dict
     )  # ml.evaluate.Report
+    # The report's key figures, for lists and the home page: see labeling.training.key_figures.
+    figures: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(default=dict)
     threshold = models.FloatField(null=True, blank=True)  # for DA
     tag_thresholds: models.JSONField[dict[str, float | None], dict[str, float | None]] = models.JSONField(
         default=dict
@@ -70,7 +82,7 @@ class ModelVersion(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     trained_at = models.DateTimeField(null=True, blank=True)
 
-    objects = ModelVersionQuerySet.as_manager()
+    objects = ModelVersionManager()
 
     class Meta:
         ordering = ["-number"]
