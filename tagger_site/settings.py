@@ -2,17 +2,24 @@
 
 import os
 from pathlib import Path
+from urllib.parse import unquote
 
 import environ
+
+from tagger_site import embedded
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
 # Where databases, uploads, model artefacts and secrets of this installation live.
-VAR_DIR = Path(env.str("TAGGER_VAR_DIR", default=str(BASE_DIR / "var"))).resolve()
+VAR_DIR = embedded.var_dir()  # TAGGER_VAR_DIR
 
 DEBUG = env.bool("DEBUG", default=False)
-SECRET_KEY = env.str("SECRET_KEY", default="") or "development-only"
+SECRET_KEY = env.str("SECRET_KEY", default="") or embedded.secret(VAR_DIR, "secret_key")
+
+# Behind a TLS proxy HTTPS=true is a must; the default suits http://127.0.0.1.
+HTTPS = env.bool("HTTPS", default=False)
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)  # how many proxies of your own stand in front
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -71,14 +78,21 @@ TEMPLATES = [
 
 # Database and broker -------------------------------------------------------------------------------------
 
-DATABASES = {"default": env.db_url("DATABASE_URL", default="postgres:///tagger")}
+if env.str("DATABASE_URL", default=""):
+    DATABASES = {"default": env.db_url("DATABASE_URL")}
+    DATABASES["default"]["HOST"] = unquote(
+        DATABASES["default"]["HOST"]
+    )  # a socket's folder: %2Frun%2Fpostgresql
+else:
+    DATABASES = {"default": embedded.database(VAR_DIR)}
 DATABASES["default"]["CONN_MAX_AGE"] = 600
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_URL = env.str("REDIS_URL", default="redis://localhost:6379/0")
+REDIS_URL = env.str("REDIS_URL", default="") or embedded.broker_url(VAR_DIR)
 
-CELERY_BROKER_URL = REDIS_URL
+# Celery writes the address of a socket in another way than the Redis client.
+CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
 CELERY_RESULT_BACKEND = None  # the job's row holds its state
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_SERIALIZER = "json"
@@ -121,6 +135,18 @@ CONTENT_SECURITY_POLICY = {
 }
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = env.int("SESSION_DAYS", default=14) * 24 * 3600
+AXES_CLIENT_IP_CALLABLE = "tagger_site.proxy.client_address"
+
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]  # asked from inside, without the proxy
+SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=365 * 24 * 3600) if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("HSTS_INCLUDE_SUBDOMAINS", default=False)
+SECURE_HSTS_PRELOAD = env.bool("HSTS_PRELOAD", default=False)
+if TRUSTED_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# Subdomains and the preload list bind a whole domain, for years: only its owner can decide that.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 # Static files and uploads --------------------------------------------------------------------------------
 
@@ -151,6 +177,15 @@ FLAGGED_WORDS = env.int("FLAGGED_WORDS", default=5_000)
 EXPORT_LIMIT = env.int("EXPORT_LIMIT", default=100_000)
 # Celery tasks that help the worker that leads a scoring run. They run on the queue "score".
 SCORE_HELPERS = env.int("SCORE_HELPERS", default=max(1, (os.cpu_count() or 2) - 1))
+# Errors go to standard error: Django alone would mail them to nobody.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="WARNING")},
+    "loggers": {"django": {"handlers": ["console"], "level": "WARNING", "propagate": False}},
+}
 
 HTMX_CONFIG = {"includeIndicatorStyles": False, "allowEval": False, "allowScriptTags": False}
 

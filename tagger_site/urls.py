@@ -4,7 +4,11 @@ from django.contrib import admin
 from django.contrib.auth import views as auth_views
 from django.urls import include, path, reverse_lazy
 
+from tagger_site import health
+
 urlpatterns = [
+    path("healthz", health.alive, name="healthz"),
+    path("readyz", health.ready, name="readyz"),
     path("admin/", admin.site.urls),
     path("log-in/", auth_views.LoginView.as_view(), name="log-in"),
     path("log-out/", auth_views.LogoutView.as_view(), name="log-out"),
