@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 def main() -> int:
@@ -69,7 +70,7 @@ def postgres(folder: Path) -> Iterator[str]:
         for path in (home, home / "password"):
             shutil.chown(path, "postgres", "postgres")
     data = home / "data"
-    initdb = [
+    initdb: list[str | Path] = [
         programs / "initdb",
         "-D",
         data,
@@ -83,7 +84,7 @@ def postgres(folder: Path) -> Iterator[str]:
     subprocess.run(
         [*initdb, "-E", "UTF8", "--locale=C.UTF-8"], check=True, stdout=subprocess.DEVNULL, cwd="/", **who
     )
-    server = [
+    server: list[str | Path] = [
         programs / "postgres",
         "-D",
         data,
@@ -100,7 +101,16 @@ def postgres(folder: Path) -> Iterator[str]:
         process = subprocess.Popen(server, stdout=log, stderr=log, cwd="/", **who)
     try:
         wait_for(port, process, folder / "postgres.log")
-        create = [programs / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "tagger", "tagger"]
+        create: list[str | Path] = [
+            programs / "createdb",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(port),
+            "-U",
+            "tagger",
+            "tagger",
+        ]
         subprocess.run(create, check=True, env={**os.environ, "PGPASSWORD": password})
         yield f"postgres://tagger:{password}@127.0.0.1:{port}/tagger"
     finally:
@@ -128,7 +138,7 @@ def redis(folder: Path) -> Iterator[str]:
         process.wait()
 
 
-def service_user(name: str) -> dict[str, object]:
+def service_user(name: str) -> dict[str, Any]:
     """As root: run as the distribution's service user. Otherwise as whoever we are."""
     if os.geteuid() != 0:
         return {}

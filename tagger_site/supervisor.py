@@ -128,7 +128,7 @@ def show(name: str, line: str, colour: int = 0) -> None:
 
 def _copy_output(program: Program, process: subprocess.Popen[str], colour: int) -> None:
     assert process.stdout
-    for line in process.stdout:
+    for line in filter(str.strip, process.stdout):
         show(program.name, line.rstrip(), colour)
 
 
