@@ -212,7 +212,7 @@ class Migration(migrations.Migration):
             name='AuditEvent',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('action', models.CharField(choices=[('export', 'Exported'), ('bulk', 'Bulk action'), ('undo', 'Undone'), ('activate', 'Activated a model version'), ('delete', 'Deleted')], max_length=16)),
+                ('action', models.CharField(choices=[('export', 'Exported'), ('bulk', 'Bulk action'), ('undo', 'Undone'), ('review', 'Reviewed'), ('activate', 'Activated a model version'), ('delete', 'Deleted')], max_length=16)),
                 ('detail', models.JSONField(default=dict)),
                 ('tweets', models.BigIntegerField(default=0)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),

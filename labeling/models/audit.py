@@ -14,6 +14,7 @@ class AuditEvent(models.Model):
         EXPORT = "export", "Exported"
         BULK = "bulk", "Bulk action"
         UNDO = "undo", "Undone"
+        REVIEW = "review", "Reviewed"
         ACTIVATE = "activate", "Activated a model version"
         DELETE = "delete", "Deleted"
 
