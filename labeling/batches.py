@@ -6,11 +6,8 @@ is not trusted. Knows nothing of Django.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import IO, Any
@@ -18,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labeling.identity import author_hash, dedupe_keys
 from labeling.mapping import (
     VERDICT_WORDS,
     BadCellError,
@@ -93,38 +91,25 @@ def write_message(stream: IO[bytes], message: dict[str, Any]) -> None:
 
 def read_message(stream: IO[bytes]) -> Batch | dict[str, Any] | None:
     """The next batch or message; None when the sender has gone."""
-    length = int.from_bytes(stream.read(8), "little")
+    length = int.from_bytes(_exactly(stream, 8), "little")
     if not 0 < length <= HEADER_BYTES:
         return None
-    header = json.loads(stream.read(length))
-    if "rows" not in header:
+    header = json.loads(_exactly(stream, length))
+    if "bytes" not in header:
         return dict(header)
     rows, size = header.pop("rows"), header.pop("bytes")
-    keys = np.frombuffer(stream.read(8 * rows), dtype=np.int64)
-    offsets = np.frombuffer(stream.read(8 * rows + 8), dtype=np.int64)
-    return Batch(keys=keys, offsets=offsets, lines=stream.read(size), **header)
+    keys = np.frombuffer(_exactly(stream, 8 * rows), dtype=np.int64)
+    offsets = np.frombuffer(_exactly(stream, 8 * rows + 8), dtype=np.int64)
+    return Batch(keys=keys, offsets=offsets, lines=_exactly(stream, size), **header)
 
 
-# Hashes --------------------------------------------------------------------------------------------------
-
-
-def dedupe_keys(source: int, names: Sequence[tuple[str, str]]) -> NDArray[np.int64]:
-    """Stable 64-bit hashes of (source, id), or of (source, text) where the id is empty. names: (id, text)."""
-    hashed = hashlib.blake2b
-    digests = b"".join(
-        [
-            hashed(
-                (f"{source}\0id\0{name}" if name else f"{source}\0text\0{text}").encode(), digest_size=8
-            ).digest()
-            for name, text in names
-        ]
-    )
-    return np.frombuffer(digests, dtype="<i8").astype(np.int64)
-
-
-def author_hash(author: str, key: str) -> str:
-    """A keyed hash: the same author has the same hash, and without the key nobody can test a name."""
-    return hmac.digest(key.encode(), author.encode(), "sha256").hex()[:32]
+def _exactly(stream: IO[bytes], size: int) -> bytes:
+    """A pipe gives what it has; less than `size` only when the sender has gone."""
+    parts, missing = [], size
+    while missing and (part := stream.read(missing)):
+        parts.append(part)
+        missing -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 # Preparing -----------------------------------------------------------------------------------------------

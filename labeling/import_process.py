@@ -42,7 +42,7 @@ def prepared_batches(
     limits: Limits | None = None,
     waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[Batch]:
-    """The file's batches, made by a child process. `path` "-" is standard input.
+    """The file's batches, made by a child process.
 
     Calls `waiting` about once a second while there is none. Raises UnreadableFileError.
     """
@@ -68,7 +68,9 @@ def first_rows(
         _await_output(child, PREVIEW_SECONDS, lambda: None)
         message = _receive(child)
         if not isinstance(message, dict) or "error" in message:
-            raise UnreadableFileError(message["error"] if isinstance(message, dict) else "The file is damaged.")
+            raise UnreadableFileError(
+                message["error"] if isinstance(message, dict) else "The file is damaged."
+            )
         return message
 
 
@@ -76,20 +78,15 @@ def first_rows(
 def _child(
     request: dict[str, Any], *, memory_mb: int, limits: Limits | None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    handed_on = []
-    if request["path"] == "-":
-        handed_on = [os.dup(0)]
-        request["descriptor"] = handed_on[0]
     request |= {"memory_mb": memory_mb, "limits": asdict(limits or Limits())}
     child = subprocess.Popen(
         [sys.executable, "-m", "labeling.import_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        bufsize=MIB,
+        bufsize=0,  # select() must see what waits in the pipe
         cwd=ROOT,
         env=_environment(),
-        pass_fds=handed_on,
         start_new_session=True,  # Ctrl-C is for the parent, which then ends the child
     )
     assert child.stdin is not None
@@ -102,13 +99,13 @@ def _child(
         child.wait()
         if child.stdout is not None:
             child.stdout.close()
-        for descriptor in handed_on:
-            os.close(descriptor)
 
 
 def _environment() -> dict[str, str]:
     """Nothing that a broken reader could give away: no DATABASE_URL, no SECRET_KEY."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV") if name in os.environ}
+    kept = {
+        name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV") if name in os.environ
+    }
     # One thread, and the allocator that keeps within the limit.
     return kept | {
         "OMP_NUM_THREADS": "1",
@@ -121,8 +118,6 @@ def _environment() -> dict[str, str]:
 
 def _await_output(child: subprocess.Popen[bytes], seconds: int, waiting: Callable[[], None]) -> None:
     assert child.stdout is not None
-    if isinstance(child.stdout, IO) or not hasattr(child.stdout, "peek"):
-        return
     for _ in range(seconds):
         if select.select([child.stdout], [], [], 1.0)[0]:
             return
@@ -183,12 +178,11 @@ def _limit_resources(memory_mb: int, *, preview: bool) -> None:
 
 
 def _open(request: dict[str, Any]) -> Sheet:
-    descriptor: int | None = request.get("descriptor")
     try:
-        stream: IO[bytes] = open(request["path"] if descriptor is None else descriptor, "rb")  # noqa: SIM115
+        stream: IO[bytes] = open(request["path"], "rb")  # noqa: SIM115
     except OSError as error:
         raise UnreadableFileError(f"The file cannot be opened: {error.strerror}.") from error
-    size = os.fstat(stream.fileno()).st_size if stream.seekable() else None
+    size = os.fstat(stream.fileno()).st_size
     return open_sheet(stream, name=request["name"], size=size, limits=Limits(**request["limits"]))
 
 

@@ -16,6 +16,14 @@ Work = Callable[[Job, Progress], None]
 
 def work_for(kind: str) -> Work:
     """The domain function that does a kind of job. Imported here, so that a worker loads only what it runs."""
+    if kind == Job.Kind.IMPORT:
+        from labeling import importing
+
+        return importing.work
+    if kind == Job.Kind.SEARCH:
+        from labeling import search_index
+
+        return search_index.work
     if kind == Job.Kind.TRAIN:
         return train_and_score
     if kind == Job.Kind.SCORE:

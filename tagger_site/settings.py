@@ -187,6 +187,12 @@ LOGGING = {
     "loggers": {"django": {"handlers": ["console"], "level": "WARNING", "propagate": False}},
 }
 
+# Import: memory of the process that reads a file, batches, and how many batches are written at once.
+IMPORT_MEMORY_MB = env.int("IMPORT_MEMORY_MB", default=512)
+IMPORT_MAX_UPLOAD_MB = env.int("IMPORT_MAX_UPLOAD_MB", default=4096)
+IMPORT_BATCH_ROWS = 50_000
+IMPORT_LANES = env.int("IMPORT_LANES", default=2)
+
 HTMX_CONFIG = {"includeIndicatorStyles": False, "allowEval": False, "allowScriptTags": False}
 
 CELERY_BEAT_SCHEDULE = {"ring-for-jobs": {"task": "labeling.tasks.ring_for_jobs", "schedule": 15.0}}

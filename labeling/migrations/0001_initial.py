@@ -276,6 +276,7 @@ class Migration(migrations.Migration):
                 ('imported', models.BigIntegerField(default=0)),
                 ('duplicates', models.BigIntegerField(default=0)),
                 ('rejected', models.BigIntegerField(default=0)),
+                ('undated', models.BigIntegerField(default=0)),
                 ('rejected_file', models.FileField(blank=True, max_length=255, upload_to='rejected/')),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL)),
@@ -308,11 +309,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='tweet',
-            index=models.Index(fields=['external_id'], name='tweet_external_id'),
-        ),
-        migrations.AddIndex(
-            model_name='tweet',
-            index=models.Index(fields=['import_id'], name='tweet_import'),
+            index=django.contrib.postgres.indexes.BrinIndex(fields=['import_id'], name='tweet_import'),
         ),
         migrations.AddIndex(
             model_name='tweet',

@@ -5,15 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.indexes import BrinIndex, GinIndex
 from django.contrib.postgres.search import SearchVector
 from django.db import models
 from django.db.models import Q
+
+from labeling.identity import dedupe_keys
 
 
 class Source(models.IntegerChoices):
     SPECIFIC = 1, "specific"
     GENERAL = 2, "general"
+
+
+class TweetQuerySet(models.QuerySet["Tweet"]):
+    def with_external_id(self, name: str) -> TweetQuerySet:
+        """Tweets of either source that came with this id. By the index of dedupe_key: external_id has none."""
+        keys = [int(dedupe_keys(source, [(name, "")])[0]) for source in Source]
+        return self.filter(dedupe_key__in=keys, external_id=name)
 
 
 class Tweet(models.Model):
@@ -29,12 +38,14 @@ class Tweet(models.Model):
     # 64-bit hash of the near-duplicate group. It decides train, validation or test, for ever.
     group_hash = models.BigIntegerField()
 
+    objects = TweetQuerySet.as_manager()
+
     class Meta:
         indexes = [
             GinIndex(SearchVector("text", config="simple"), name="tweet_text_search"),
             models.Index(fields=["posted_at"], name="tweet_posted_at"),
-            models.Index(fields=["external_id"], name="tweet_external_id"),
-            models.Index(fields=["import_id"], name="tweet_import"),
+            # An import's rows lie together: ranges of pages are enough, and cost COPY next to nothing.
+            BrinIndex(fields=["import_id"], name="tweet_import"),
             # A training reads all specific tweets: some 100,000 among 20 million.
             models.Index(fields=["id"], condition=Q(source=Source.SPECIFIC), name="tweet_specific"),
         ]
@@ -58,6 +69,7 @@ class Import(models.Model):
     imported = models.BigIntegerField(default=0)
     duplicates = models.BigIntegerField(default=0)
     rejected = models.BigIntegerField(default=0)
+    undated = models.BigIntegerField(default=0)  # imported, but their date could not be read
     rejected_file = models.FileField(upload_to="rejected/", max_length=255, blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
