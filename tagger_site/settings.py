@@ -186,6 +186,9 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="WARNING")},
     "loggers": {"django": {"handlers": ["console"], "level": "WARNING", "propagate": False}},
 }
+# How long an analyst holds a tweet of a queue without a sign of life; and after a closed tab.
+CLAIM_MINUTES = env.float("CLAIM_MINUTES", default=10.0)
+RELEASE_GRACE_SECONDS = env.float("RELEASE_GRACE_SECONDS", default=5.0)
 
 # Import: memory of the process that reads a file, batches, and how many batches are written at once.
 IMPORT_MEMORY_MB = env.int("IMPORT_MEMORY_MB", default=512)
