@@ -15,6 +15,7 @@ from typing import Any
 from django.db import connection
 
 from labeling.models import ModelVersion, Queue, Source, Tag
+from labeling.score_tables import ScoreTables
 from labeling.suggestions import tag_limits, threshold_of
 
 EXACT_RANGE = 100_000  # up to so many ids, the random draw reads them all
@@ -201,7 +202,7 @@ def choose_rare_tag(order: Order) -> list[Drawn]:
     found: dict[int, str] = {}
     if version is not None and version.scores_published_at is not None:
         ids = _ids(
-            f"SELECT s.tweet_id FROM {_tag_table(version)} s WHERE s.tag_id = %(tag)s"
+            f"SELECT s.tweet_id FROM {ScoreTables(version.pk).tag} s WHERE s.tag_id = %(tag)s"
             f" AND {ELIGIBLE.format(id='s.tweet_id')} ORDER BY s.probability DESC LIMIT %(limit)s",
             {"tag": tag.pk, "limit": order.size},
         )
@@ -278,11 +279,7 @@ def _scored(version: ModelVersion | None) -> ModelVersion:
 
 def _score_table(version: ModelVersion) -> str:
     # The version's own partition: its partial index on risk is then used whatever the statistics say.
-    return f"labeling_score_v{int(version.pk)}"
-
-
-def _tag_table(version: ModelVersion) -> str:
-    return f"labeling_scoretag_v{int(version.pk)}"
+    return ScoreTables(version.pk).score
 
 
 def _floor(version: ModelVersion) -> float:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+from django.utils import timezone
+
+from labeling import score_tables
 from labeling.models import Annotation, Import, ModelVersion, Origin, Source, Tag, Tweet, Verdict
+from labeling.score_tables import ScoreTables
 from labeling.training import key_figures
 
 _numbers = itertools.count(1)
@@ -49,3 +55,39 @@ def make_version(*, report: dict[str, Any] | None = None, **fields: Any) -> Mode
         fields.setdefault("figures", key_figures(report))
         fields.setdefault("tag_thresholds", report["thresholds"]["tags"])
     return ModelVersion.objects.create(report=report or {}, **fields)
+
+
+def make_scores(
+    version: ModelVersion,
+    rows: dict[Tweet, tuple[float, dict[Tag, float]]],
+    *,
+    tag_limit: float | None = 0.5,
+    activate: bool = True,
+) -> None:
+    """Publish scores: {tweet: (risk, {tag: probability})}. Creates partitions: a test that commits drops them."""
+    tags = list({tag.pk: tag for _, given in rows.values() for tag in given}.values())
+    version.tag_ids = [tag.pk for tag in tags]
+    version.tag_thresholds = {tag.name: tag_limit for tag in tags}
+    version.report = {"tags": [tag.name for tag in tags]}
+    version.threshold = version.threshold or 0.5
+    version.score_summary = {"floor": score_tables.floor_of(version.threshold)}
+    version.scores_published_at = timezone.now()
+    version.is_active = activate
+    tables = ScoreTables(version.pk)
+    score_tables.create(tables)
+    tweets = pa.table(
+        {
+            "id": pa.array([tweet.pk for tweet in rows], pa.int64()),
+            "source": pa.array([tweet.source for tweet in rows], pa.int16()),
+            "posted": pa.array([None] * len(rows), pa.float64()),
+        }
+    )
+    probabilities = np.array(
+        [[risk, *(given.get(tag, 0.0) for tag in tags)] for risk, given in rows.values()], dtype=np.float32
+    )
+    score_tables.copy_scores(
+        tables, tweets, probabilities, tag_ids=version.tag_ids, tag_thresholds=[tag_limit] * len(tags)
+    )
+    score_tables.add_indexes(tables, floor=version.score_summary["floor"])
+    score_tables.attach(tables)
+    version.save()
