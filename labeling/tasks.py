@@ -30,6 +30,10 @@ def work_for(kind: str) -> Work:
         from labeling import scoring
 
         return scoring.work
+    if kind == Job.Kind.RULES:
+        from labeling import rules
+
+        return rules.apply_rules
     raise jobs.JobError(f"No worker knows how to run a job of kind {kind}.")
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from django.utils import timezone
 
 from labeling import score_tables
-from labeling.models import Annotation, Import, ModelVersion, Origin, Source, Tag, Tweet, Verdict
+from labeling.models import Annotation, Import, ModelVersion, Origin, Rule, Source, Tag, Tweet, Verdict
 from labeling.score_tables import ScoreTables
 from labeling.training import key_figures
 
@@ -91,3 +91,7 @@ def make_scores(
     score_tables.add_indexes(tables, floor=version.score_summary["floor"])
     score_tables.attach(tables)
     version.save()
+
+
+def make_rule(tag: Tag, pattern: str, kind: str = "term", **fields: Any) -> Rule:
+    return Rule.objects.create(tag=tag, pattern=pattern, kind=kind, **fields)
