@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from labeling import jobs, rules
 from labeling.jobs import Cancelled, Progress
+from labeling.management.progress import printer
 from labeling.models import Job
 
 
@@ -24,10 +25,12 @@ class Command(BaseCommand):
             job_id = rules.start_apply().pk
         except jobs.AlreadyRunning as error:
             raise CommandError(str(error)) from error
-        job = jobs.run_job(job_id, work)
+        job = jobs.run_job(job_id, work, watch=printer(self.stdout))
         if job is None or job.state != Job.State.DONE:
             reason = (job.error or job.get_state_display()) if job else "another process has taken the job"
             raise CommandError(f"Not finished: {reason}. Start it again to go on.")
+        if self.stdout.isatty():
+            self.stdout.write("")
         seconds = time.monotonic() - started
         n = job.detail
         self.stdout.write(
