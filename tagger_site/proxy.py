@@ -10,4 +10,4 @@ def client_address(request: HttpRequest) -> str:
     seen = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",")]
     if own and len(seen) >= own and seen[-own]:
         return seen[-own]
-    return str(request.META["REMOTE_ADDR"])
+    return str(request.META.get("REMOTE_ADDR", ""))  # absent when a session is made without a request
