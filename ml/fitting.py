@@ -1,0 +1,150 @@
+"""The training loop: batches of bags, masked and weighted losses, the best epoch by validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score
+
+from ml.network import Tagger, clear_unknown
+from ml.text import Bags
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Bags with their judgements. targets, weights: float32 [n, 1 + tags], DA first; weight 0: not judged."""
+
+    bags: Bags
+    targets: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    # For each text the bag that has the rule terms deleted, or -1.
+    variant: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    epochs: int
+    batch: int
+    rate: float  # peak learning rate of Adam
+    decay: float  # decoupled weight decay
+    tag_loss: float  # weight of the tags' mean loss beside that of the verdict
+    term_deletion: float
+    seed: int
+
+
+def fit(
+    model: Tagger, train: Examples, validation: Examples, schedule: Schedule, report: Report
+) -> list[dict[str, Any]]:
+    """Train, put the weights of the best epoch back, and return the losses of each epoch."""
+    steps = -(-len(train) // schedule.batch)
+    rate = keras.optimizers.schedules.CosineDecay(schedule.rate / 10, schedule.epochs * steps, alpha=0.02,
+        warmup_target=schedule.rate, warmup_steps=steps // 2)  # fmt: skip
+    optimiser = keras.optimizers.AdamW(rate, weight_decay=schedule.decay, beta_2=0.99)
+    variables = model.trainable_variables
+    optimiser.build(variables)
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def step(hashed: tf.Tensor, lengths: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = masked_loss(
+                model.logits(hashed, lengths, training=True), targets, weights, schedule.tag_loss
+            )
+        optimiser.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    rng = np.random.default_rng(schedule.seed)
+    history: list[dict[str, Any]] = []
+    best: tuple[float, list[Any]] | None = None
+    for epoch in range(1, schedule.epochs + 1):
+        total = 0.0
+        for number, indices in enumerate(_batches(len(train), schedule.batch, rng), start=1):
+            hashed, lengths = train.bags.take(_variants(train, indices, schedule.term_deletion, rng))
+            loss = float(
+                step(
+                    tf.constant(hashed), tf.constant(lengths), train.targets[indices], train.weights[indices]
+                )
+            )
+            total += loss * len(indices)
+            if number % 10 == 0 or number == steps:
+                report({"stage": "Training", "epoch": epoch, "epochs": schedule.epochs, "step": number,
+                        "steps": steps, "loss": loss})  # fmt: skip
+        clear_unknown(model)
+        logits = logits_of(model, validation.bags)
+        score, validation_loss = _judge(logits, validation, schedule.tag_loss)
+        history.append({"epoch": epoch, "loss": total / len(train), "validation_loss": validation_loss,
+                        "validation_score": score})  # fmt: skip
+        report({"stage": "Training", "epochs": schedule.epochs, "step": steps, "steps": steps, **history[-1]})
+        if best is None or score >= best[0]:
+            best = score, [variable.numpy() for variable in variables]
+    assert best is not None
+    for variable, value in zip(variables, best[1], strict=True):
+        variable.assign(value)
+    return history
+
+
+def masked_loss(logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, tag_loss: float) -> tf.Tensor:
+    """Cross-entropy of the verdict + `tag_loss` × of the tags, over judged cells only; a mean over the batch."""
+    cells = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits) * weights
+    losses = tf.reduce_mean(cells, axis=0)
+    return losses[0] + tag_loss * tf.reduce_sum(losses[1:])
+
+
+def logits_of(model: Tagger, bags: Bags, batch: int = 4096) -> NDArray[np.float32]:
+    """float32 [n, 1 + tags]."""
+    parts = [
+        model.compiled_logits(
+            *map(tf.constant, bags.take(np.arange(start, min(start + batch, len(bags)))))
+        ).numpy()
+        for start in range(0, len(bags), batch)
+    ]
+    return np.concatenate(parts) if parts else np.zeros((0, model.shape_.outputs), np.float32)
+
+
+def _batches(count: int, size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    order = rng.permutation(count)
+    return [order[start : start + size] for start in range(0, count, size)]
+
+
+def _variants(
+    train: Examples, indices: NDArray[np.int64], share: float, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """For a random share of the texts, the bag without its rule terms."""
+    if train.variant is None or not share:
+        return indices
+    variant = train.variant[indices]
+    chosen = (variant >= 0) & (rng.random(len(indices)) < share)
+    return np.where(chosen, variant, indices)
+
+
+def _judge(logits: NDArray[np.float32], validation: Examples, tag_loss: float) -> tuple[float, float]:
+    """What to maximise over the epochs, and the loss.
+
+    Average precision of DA + half the mean average precision of the tags; without both classes of DA, −loss.
+    """
+    if not len(validation):
+        return 0.0, float("nan")
+    loss = float(masked_loss(tf.constant(logits), validation.targets, validation.weights, tag_loss))
+    found = [_average_precision(logits, validation, output) for output in range(logits.shape[1])]
+    if found[0] is None:
+        return -loss, loss
+    tags = [value for value in found[1:] if value is not None]
+    return found[0] + (float(np.mean(tags)) / 2 if tags else 0.0), loss
+
+
+def _average_precision(logits: NDArray[np.float32], validation: Examples, output: int) -> float | None:
+    judged = validation.weights[:, output] > 0
+    truth = validation.targets[judged, output]
+    if not 0 < truth.sum() < len(truth):
+        return None
+    return float(average_precision_score(truth, logits[judged, output]))

@@ -1,0 +1,206 @@
+"""The two networks. Raw strings in, logits out: one for the verdict DA, then one for each tag.
+
+fast      vectors of words and of pairs of neighbouring words, summed over the text and divided by the square
+          root of their number, then one linear layer (Joulin et al. 2017, with the normalisation of TensorFlow's
+          sqrt-n combiner).
+accurate  the same, beside a convolution over pre-trained word vectors with the maximum over the text (Kim 2014);
+          the sum of both gives the logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from ml import text
+
+TABLES = ("word_table", "pair_table", "vectors")  # row 0 of each: unknown
+WIDTHS = (2, 3)  # words that a filter of the convolution spans
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Buckets of the known words and pairs; the k-th has row k + 1 of its table. Row 0, all zero: unknown."""
+
+    words: NDArray[np.int32]
+    pairs: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Everything that decides the graph besides the weights."""
+
+    architecture: str  # fast | accurate
+    outputs: int  # 1 + tags
+    dims: int  # of the vectors of words and pairs in the sum, 16 to 64
+    word_dims: int = 0  # of the pre-trained word vectors, 50 to 200
+    filters: int = 0  # of the convolution, per width
+    length: int = 0  # words that the convolution reads
+
+
+def _row_of(buckets: NDArray[np.int32]) -> tf.Tensor:
+    rows = np.zeros(text.BUCKETS, np.int32)
+    rows[buckets] = np.arange(1, len(buckets) + 1, dtype=np.int32)
+    return tf.constant(rows)
+
+
+class Tagger(keras.Model):  # type: ignore[misc]
+    """call: string [n] → logits float32 [n, 1 + tags]. Weights are named; see `state` and `restore`."""
+
+    def __init__(self, shape: Shape, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.shape_ = shape
+        self.vocabulary = vocabulary
+        self.row_of_word = _row_of(vocabulary.words)
+        self.row_of_pair = _row_of(vocabulary.pairs)
+        self.word_table = self._table("word_table", len(vocabulary.words), shape.dims)
+        self.pair_table = self._table("pair_table", len(vocabulary.pairs), shape.dims)
+        self.linear = keras.layers.Dense(shape.outputs, name="linear")
+        self.linear.build((None, shape.dims))
+        if shape.architecture == "accurate":
+            self.vectors = self._table("vectors", len(vocabulary.words), shape.word_dims)
+            self.convolutions = [
+                keras.layers.Conv1D(
+                    shape.filters, width, padding="same", activation="relu", name=f"width_{width}"
+                )
+                for width in WIDTHS
+            ]
+            for layer in self.convolutions:
+                layer.build((None, shape.length, shape.word_dims))
+            self.deep = keras.layers.Dense(shape.outputs, name="deep", use_bias=False)
+            self.deep.build((None, shape.filters * len(WIDTHS)))
+            self.word_dropout = keras.layers.SpatialDropout1D(0.2)
+            self.dropout = keras.layers.Dropout(0.4)
+        self.compiled_logits = tf.function(
+            lambda hashed, lengths: self.logits(hashed, lengths),  # noqa: PLW0108 - not its `training`
+            input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int32)],
+        )
+        self.built = True
+
+    def _table(self, name: str, rows: int, dims: int) -> Any:
+        return self.add_weight(
+            name=name, shape=(rows + 1, dims), initializer=keras.initializers.RandomNormal(stddev=0.02)
+        )
+
+    def call(self, texts: tf.Tensor) -> tf.Tensor:
+        return self.logits(*text.buckets(texts))
+
+    def logits(self, hashed: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """From words' buckets, int32 [total], and words per text, int32 [n]."""
+        count = tf.size(lengths)
+        rows = tf.repeat(tf.range(count), lengths)
+        pairs, first = text.pair_buckets(hashed, rows)
+        known = tf.gather(self.row_of_word, hashed)
+        known_pairs = tf.gather(self.row_of_pair, pairs)
+        summed = _sum(self.word_table, known, rows, count)
+        summed += _sum(self.pair_table, known_pairs, tf.gather(rows, first), count)
+        result = self.linear(summed)
+        if self.shape_.architecture == "accurate":
+            padded = self._padded(known, lengths)
+            result += self.convolve(tf.gather(self.vectors, padded), padded, training)
+        return result
+
+    def _padded(self, known: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        ragged = tf.RaggedTensor.from_row_lengths(known, lengths)
+        return ragged.to_tensor(shape=[None, self.shape_.length])
+
+    def convolve(self, vectors: tf.Tensor, padded: tf.Tensor, training: bool) -> tf.Tensor:
+        vectors *= tf.cast(padded > 0, vectors.dtype)[:, :, None]
+        vectors = self.word_dropout(vectors, training=training)
+        found = [tf.reduce_max(layer(vectors), axis=1) for layer in self.convolutions]
+        return self.deep(self.dropout(tf.concat(found, axis=1), training=training))
+
+    def contributions(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """The words of each text, and what each adds to the logit of DA: gradient × input over its vectors.
+
+        A pair's share is split between its two words (Denil et al. 2014 on gradient × input for text).
+        """
+        found = text.words(texts)
+        hashed, lengths = text.bucket_words(found)
+        count, rows = tf.size(lengths), tf.repeat(tf.range(tf.size(lengths)), lengths)
+        pairs, first = text.pair_buckets(hashed, rows)
+        known = tf.gather(self.row_of_word, hashed)
+        padded = self._padded(known, lengths)
+        inputs = [
+            tf.gather(self.word_table, known),
+            tf.gather(self.pair_table, tf.gather(self.row_of_pair, pairs)),
+        ]
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            summed = _averaged(inputs[0], rows, count) + _averaged(inputs[1], tf.gather(rows, first), count)
+            logits = self.linear(summed)
+            if self.shape_.architecture == "accurate":
+                inputs.append(tf.gather(self.vectors, padded))
+                tape.watch(inputs[2])
+                logits += self.convolve(inputs[2], padded, training=False)
+            target = tf.reduce_sum(logits[:, 0])
+        shares = [
+            tf.reduce_sum(tf.convert_to_tensor(gradient) * value, axis=-1)
+            for gradient, value in zip(tape.gradient(target, inputs), inputs, strict=True)
+        ]
+        total = shares[0]
+        for index in (first, first + 1):
+            total = tf.tensor_scatter_nd_add(total, index[:, None], shares[1] / 2)
+        if self.shape_.architecture == "accurate":
+            within = tf.RaggedTensor.from_row_lengths(tf.range(tf.size(hashed)), lengths).to_tensor(
+                default_value=-1, shape=[None, self.shape_.length]
+            )
+            places = tf.where(within >= 0)
+            total = tf.tensor_scatter_nd_add(
+                total, tf.gather_nd(within, places)[:, None], tf.gather_nd(shares[2], places)
+            )
+        return found, tf.RaggedTensor.from_row_lengths(total, lengths)
+
+    def named_weights(self) -> dict[str, Any]:
+        """Every trained weight by a name that is the same in each process."""
+        named = {name: getattr(self, name) for name in TABLES if hasattr(self, name)}
+        layers = [
+            self.linear,
+            *([*self.convolutions, self.deep] if self.shape_.architecture == "accurate" else []),
+        ]
+        return named | {f"{layer.name}.{weight.name}": weight for layer in layers for weight in layer.weights}
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All weights by name, and the vocabulary: what `restore` reads."""
+        weights = {name: weight.numpy() for name, weight in self.named_weights().items()}
+        return {**weights, "words": self.vocabulary.words, "pairs": self.vocabulary.pairs}
+
+    def round_to_half(self) -> None:
+        """Round the weights to what 16 bits hold, which is how they are saved."""
+        for weight in self.named_weights().values():
+            weight.assign(weight.numpy().astype(np.float16).astype(np.float32))
+
+    @classmethod
+    def restore(cls, shape: Shape, state: Mapping[str, NDArray[Any]]) -> Tagger:
+        model = cls(shape, Vocabulary(words=state["words"], pairs=state["pairs"]))
+        for name, weight in model.named_weights().items():
+            weight.assign(state[name].astype(np.float32))
+        return model
+
+
+def _sum(table: Any, rows: tf.Tensor, segments: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Σ table[row] / √n over each text, fused; zero for a text without rows. Row 0 is made to add nothing."""
+    return tf.sparse.segment_sqrt_n(tf.convert_to_tensor(table), rows, segments, num_segments=count)
+
+
+def _averaged(vectors: tf.Tensor, segments: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """The same as `_sum`, of vectors that are there already, so that a gradient can reach them."""
+    sums = tf.math.unsorted_segment_sum(vectors, segments, count)
+    number = tf.math.unsorted_segment_sum(tf.ones_like(segments, tf.float32), segments, count)
+    return sums / tf.sqrt(tf.maximum(number, 1.0))[:, None]
+
+
+def clear_unknown(model: Tagger) -> None:
+    """Put row 0 of each table back to zero: gradients reach it, meaning must not."""
+    for name in TABLES:
+        table = getattr(model, name, None)
+        if table is not None:
+            table.assign(
+                tf.tensor_scatter_nd_update(tf.convert_to_tensor(table), [[0]], tf.zeros([1, table.shape[1]]))
+            )

@@ -1,0 +1,123 @@
+"""Probabilities from a trained model, and the words behind them.
+
+python -m ml.predict DIR FILE      # JSON lines on standard output
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from ml import artefact, files, text
+
+BATCH = 4096  # texts in one call of the graph
+
+
+class Predictor:
+    """A loaded model. Calls one compiled graph; safe to use from one thread at a time."""
+
+    def __init__(self, model: Any, description: dict[str, Any]) -> None:
+        self.tags: list[str] = description["tags"]
+        self.thresholds: dict[str, Any] = description["thresholds"]
+        self.description = description
+        self._model = model
+        slopes = tf.constant([scale["slope"] for scale in description["scales"]], tf.float32)
+        intercepts = tf.constant([scale["intercept"] for scale in description["scales"]], tf.float32)
+        signature = [tf.TensorSpec([None], tf.string)]
+        self._probabilities = tf.function(
+            lambda texts: tf.sigmoid(model(texts) * slopes + intercepts), input_signature=signature
+        )
+        self._contributions = tf.function(model.contributions, input_signature=signature)
+
+    def predict(self, texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
+        """float32 [n, 1 + tags]: P(DA) in the corpus, then the probability of each tag. None counts as empty."""
+        count = len(texts)
+        result = np.empty((count, 1 + len(self.tags)), np.float32)
+        for start in range(0, count, BATCH):
+            batch = _strings(texts[start : start + BATCH])
+            result[start : start + BATCH] = self._probabilities(batch).numpy()
+        return result
+
+    def words(self, texts: Sequence[str]) -> list[list[tuple[int, int, float]]]:
+        """For each text its words as (start, end, weight), in characters; weight −1 (NDA) … 1 (DA).
+
+        The weight is tanh of the word's gradient × input, so of what it adds to the log-odds of DA.
+        """
+        result: list[list[tuple[int, int, float]]] = []
+        for start in range(0, len(texts), 256):
+            part = texts[start : start + 256]
+            found, shares = self._contributions(_strings(part))
+            for value, words, weights in zip(part, found.to_list(), shares.to_list(), strict=True):
+                decoded = [word.decode("utf-8", "replace") for word in words]
+                places = text.spans(value, decoded)
+                result.append([
+                    (begin, end, float(np.tanh(weight)))
+                    for (begin, end), weight in zip(places, weights, strict=True)
+                    if end > begin
+                ])  # fmt: skip
+        return result
+
+
+def load(path: str | Path, *, threads: int | None = None) -> Predictor:
+    """The model in model.zip. `threads` limits TensorFlow's threads; works only before its first use here."""
+    if threads is not None:
+        with contextlib.suppress(RuntimeError):  # TensorFlow runs already, with the threads that it has
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
+    return Predictor(*artefact.load(Path(path)))
+
+
+def _strings(texts: Any) -> tf.Tensor:
+    if isinstance(texts, pa.Array | pa.ChunkedArray):
+        binary = texts.cast(pa.large_binary()).fill_null(b"").to_numpy(zero_copy_only=False) if isinstance(
+            texts, pa.Array) else texts.cast(pa.large_binary()).fill_null(b"").to_numpy()  # fmt: skip
+        return tf.constant(binary, dtype=tf.string)
+    return tf.constant([text.encode(value or "") for value in texts], dtype=tf.string, shape=[len(texts)])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m ml.predict",
+        description="Score the texts of a file with a trained model. Writes one JSON object a line: the row's id "
+        "(when it has one), text, P(DA), and the probability of each tag.",
+    )
+    parser.add_argument("model", metavar="DIR", type=Path, help="folder that ml.train wrote, or a model.zip")
+    parser.add_argument("file", metavar="FILE", type=Path, help="JSONL or CSV with a column `text`")
+    parser.add_argument("--words", action="store_true", help="also write the words that drove P(DA)")
+    options = parser.parse_args(arguments)
+    path = options.model / "model.zip" if options.model.is_dir() else options.model
+    try:
+        predictor = load(path)
+        rows = files.read(options.file)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    texts = rows["text"].tolist()
+    probabilities = predictor.predict(texts)
+    words = predictor.words(texts) if options.words else None
+    for index, value in enumerate(texts):
+        line: dict[str, Any] = {"id": rows["id"].iloc[index]} if "id" in rows else {}
+        scores = [round(float(p), 6) for p in probabilities[index]]
+        line |= {"text": value, "da": scores[0], "tags": dict(zip(predictor.tags, scores[1:], strict=True))}
+        if words is not None:
+            line["words"] = words[index]
+        print(json.dumps(line, ensure_ascii=False, default=str))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

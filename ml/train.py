@@ -1,0 +1,565 @@
+"""Train one model: from judged texts to model.zip, report.json and holdout.parquet.
+
+python -m ml.train TRAIN --out DIR      # JSONL or CSV with text, verdict, tags
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from ml import artefact, calibration, evaluate, files, fitting, predict, pretraining, text
+from ml.baseline import Baseline
+from ml.network import Shape, Tagger, Vocabulary
+
+Progress = Callable[[dict[str, Any]], None]
+
+SPLITS = ("train", "validation", "test")
+MIN_TRAINING = 20  # judged texts in the train split; with fewer there is nothing to learn from
+PRIOR_SAMPLE = 20_000  # unlabelled texts from which the corpus prior is estimated
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every knob. The defaults are those that docs/model.md reports on."""
+
+    architecture: str = "fast"  # fast | accurate
+    seed: int = 1
+    epochs: int = 0  # passes over the training texts, 1 to 20; 0: as the architecture needs
+    batch: int = 512  # texts
+    rate: float = 3e-3  # peak learning rate of AdamW, 1e-4 to 1e-2
+    decay: float = 1e-4  # weight decay
+    dims: int = 32  # of the vectors of words and pairs that are summed
+    word_count: int = 2  # times that a word must occur in training to have a vector of its own
+    pair_count: int = 2  # the same for a pair of words
+    word_dims: int = 100  # accurate: dimensions of the pre-trained word vectors
+    filters: int = 128  # accurate: filters of the convolution, per width
+    length: int = 40  # accurate: words that the convolution reads
+    pretraining_count: int = 5  # accurate: times that a word must occur in the unlabelled texts
+    tag_loss: float = 0.1  # weight of one tag's loss beside the verdict's
+    negatives_have_no_tag: bool = True  # sampled negatives, which no rule matches, train the tags as 0
+    term_pattern: str = ""  # RE2: the rule terms
+    term_deletion: float = 0.3  # share of the texts from which they are deleted, anew in every epoch
+    corpus_prior: float | None = None  # share of DA in the corpus; None: estimated
+
+    def passes(self) -> int:
+        return self.epochs or {"fast": 4, "accurate": 3}[self.architecture]
+
+
+def train(  # noqa: PLR0915 - the whole path, in order
+    examples: pd.DataFrame,
+    *,
+    tags: list[str],
+    config: Config,
+    out: Path,
+    progress: Progress | None = None,
+    unlabelled: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Train and judge a model; write it into the folder `out`; return the report.
+
+    examples: columns id, text, verdict (1/0/NaN), verdict_weight, a column per tag (1/0/NaN), tags_weight,
+    split (train/validation/test), sample (people/import/rule/assumed/negative), matches_rule.
+    unlabelled: a random sample of the corpus. `accurate` learns its word vectors from it (300,000 texts is a good
+    size), and the share of DA in the corpus is estimated on it. Without it the sampled negatives take its place.
+    `progress` may raise to cancel. Raises ValueError, saying what to do, when the examples cannot teach a verdict.
+    The same arguments give the same model.
+    """
+    started = time.monotonic()
+    report_progress: Progress = progress or (lambda _: None)
+    _check(examples, tags, config)
+    keras.utils.set_random_seed(config.seed)
+    examples = examples.reset_index(drop=True)
+    truth = _truth(examples, tags)
+    part = {name: np.flatnonzero((examples["split"] == name).to_numpy()) for name in SPLITS}
+    notes: dict[str, str] = {}
+
+    # 1. Texts become buckets once; the variants without rule terms are further bags.
+    report_progress({"stage": "Reading texts"})
+    texts = examples["text"].tolist()
+    targets, weights = _targets(examples, truth, tags, config)
+    training = _training_examples(
+        [texts[i] for i in part["train"]], targets[part["train"]], weights[part["train"]], config
+    )
+    validation = fitting.Examples(
+        text.Bags.of([texts[i] for i in part["validation"]]), targets[part["validation"]], _judged_weights(truth, weights)[part["validation"]]
+    )  # fmt: skip
+
+    # 2. The network, with word vectors from the unlabelled texts.
+    general = _general(examples, unlabelled)
+    model = _build(training, general, len(tags), config, report_progress)
+
+    # 3. Train; the best epoch by average precision on validation stays.
+    schedule = fitting.Schedule(
+        epochs=config.passes(), batch=config.batch, rate=config.rate, decay=config.decay,
+        tag_loss=config.tag_loss, term_deletion=config.term_deletion, seed=config.seed,
+    )  # fmt: skip
+    epochs = fitting.fit(model, training, validation, schedule, report_progress)
+    model.round_to_half()
+
+    # 4. Calibrate on validation, correct for the prior of the corpus, choose thresholds.
+    report_progress({"stage": "Calibrating"})
+    logits = fitting.logits_of(model, validation.bags)
+    scales, mix_prior = _scales(logits, truth[part["validation"]], targets, weights, part["train"])
+    prior = config.corpus_prior
+    if prior is None:
+        sample = _prior_sample(examples, unlabelled)
+        general_logits = fitting.logits_of(model, text.Bags.of(sample))
+        prior = (
+            calibration.corpus_prior(scales[0](general_logits[:, 0]), prior=mix_prior)
+            if sample
+            else mix_prior
+        )
+    shift = calibration.prior_shift(mix_prior, prior)
+    scales = [scales[0].shifted(shift), *scales[1:]]
+    probabilities = np.stack([scale(logits[:, k]) for k, scale in enumerate(scales)], axis=1)
+    thresholds = _thresholds(probabilities, truth[part["validation"]], tags, notes, _at_half(shift))
+
+    # 5. Save; everything reported below comes from the file as saved.
+    out.mkdir(parents=True, exist_ok=True)
+    names = ["DA", *tags]
+    description = {
+        "config": asdict(config), "tags": tags,
+        "thresholds": {"DA": thresholds[0], "tags": dict(zip(tags, thresholds[1:], strict=True))},
+        "scales": [{"slope": scale.slope, "intercept": scale.intercept} for scale in scales],
+        "prior": {"train": mix_prior, "corpus": prior}, "environment": _environment(),
+    }  # fmt: skip
+    artefact.save(out / "model.zip", model, description)
+
+    # 6. The baseline on the same examples, and the figures of both.
+    report_progress({"stage": "Training the baseline"})
+    held_out = np.sort(np.concatenate([part["validation"], part["test"]]))
+    held_texts = [texts[i] for i in held_out]
+    baseline = Baseline([texts[i] for i in part["train"]], targets[part["train"]], _judged_weights(truth, weights)[part["train"]], seed=config.seed)  # fmt: skip
+    report_progress({"stage": "Evaluating"})
+    masked_texts = mask(held_texts, config.term_pattern)
+    predictor = predict.load(out / "model.zip")
+    figures = _Figures(
+        network=predictor.predict(held_texts), network_masked=predictor.predict(masked_texts),
+        baseline=baseline.predict(held_texts), baseline_masked=baseline.predict(masked_texts),
+    )  # fmt: skip
+    is_test = np.isin(held_out, part["test"])
+    baseline_thresholds = [
+        _threshold(figures.baseline[~is_test, k], truth[held_out][~is_test, k]) for k in range(len(names))
+    ]
+    samples = _samples(
+        test=examples.loc[held_out[is_test]], truth=truth[held_out[is_test]], figures=figures.at(is_test), tags=tags,
+        thresholds=thresholds, baseline_thresholds=baseline_thresholds, shift=shift, config=config,
+    )  # fmt: skip
+    spent = time.monotonic() - started
+    report = {
+        "tags": tags, "seconds": spent, "epochs": epochs, "counts": _counts(examples, truth, tags),
+        "thresholds": description["thresholds"], "threshold_notes": notes,
+        "calibration": {"method": "Platt", **calibration.describe(scales, names)},
+        "prior": description["prior"], "samples": samples,
+        "words_per_second": int(training.bags.lengths.sum()) * len(epochs) / max(spent, 1e-9),
+        "environment": description["environment"],
+        **_loses(samples["test"]),
+    }  # fmt: skip
+    _write_holdout(out / "holdout.parquet", examples.loc[held_out], figures)
+    report = {name: plain(value) for name, value in report.items()}
+    (out / "report.json").write_text(
+        json.dumps(report, ensure_ascii=False, allow_nan=False), encoding="utf-8"
+    )
+    return report
+
+
+# --- what goes in ----------------------------------------------------------------------------------------------
+
+
+def _check(examples: pd.DataFrame, tags: list[str], config: Config) -> None:
+    if config.architecture not in ("fast", "accurate"):
+        raise ValueError(f"Unknown architecture {config.architecture!r}: choose fast or accurate.")
+    columns = [
+        "id",
+        "text",
+        "verdict",
+        "verdict_weight",
+        "tags_weight",
+        "split",
+        "sample",
+        "matches_rule",
+        *tags,
+    ]
+    if missing := [name for name in columns if name not in examples]:
+        raise ValueError(f"The examples lack the columns {', '.join(missing)}.")
+    if len(set(tags)) != len(tags):
+        raise ValueError("Two tags have the same name: rename one.")
+    in_train = examples[examples["split"] == "train"]
+    verdicts = in_train["verdict"].dropna()
+    if not len(examples["verdict"].dropna()):
+        raise ValueError(
+            "No tweet has a verdict. Label some as DA and as NDA, or import specific tweets, then train."
+        )
+    if len(verdicts) < MIN_TRAINING:
+        raise ValueError(
+            f"Only {len(verdicts)} tweets with a verdict fall into the train split; at least {MIN_TRAINING} are "
+            "needed. Label more tweets, or import more."
+        )
+    if verdicts.nunique() < 2:
+        only = "DA" if verdicts.iloc[0] == 1 else "NDA"
+        fix = "Import general tweets, to draw negatives from" if only == "DA" else "Label some tweets as DA"
+        raise ValueError(
+            f"Every tweet with a verdict in the train split is {only}: nothing to tell apart. {fix}."
+        )
+
+
+def _truth(examples: pd.DataFrame, tags: list[str]) -> NDArray[np.float32]:
+    """float32 [n, 1 + tags]: judgements, NaN where there is none."""
+    return examples[["verdict", *tags]].to_numpy(dtype=np.float32, na_value=np.nan)
+
+
+def _targets(
+    examples: pd.DataFrame, truth: NDArray[np.float32], tags: list[str], config: Config
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Targets and weights for the loss: weight 0 where nothing was judged."""
+    targets = np.nan_to_num(truth, nan=0.0)
+    weights = (~np.isnan(truth)).astype(np.float32)
+    weights[:, 0] *= examples["verdict_weight"].to_numpy(np.float32)
+    weights[:, 1:] *= examples["tags_weight"].to_numpy(np.float32)[:, None]
+    if config.negatives_have_no_tag and tags:
+        negative = (examples["sample"] == "negative").to_numpy()
+        unjudged = negative & np.isnan(truth[:, 1:]).all(axis=1)
+        weights[unjudged, 1:] = 1.0
+    return targets, weights
+
+
+def _judged_weights(truth: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weights of what was truly judged: without the tags that negatives are assumed not to have."""
+    return np.where(np.isnan(truth), np.float32(0), weights)
+
+
+def _training_examples(
+    texts: list[str], targets: NDArray[np.float32], weights: NDArray[np.float32], config: Config
+) -> fitting.Examples:
+    bags = text.Bags.of(texts)
+    if not config.term_pattern or not config.term_deletion:
+        return fitting.Examples(bags, targets, weights)
+    masked = mask(texts, config.term_pattern)
+    differs = np.flatnonzero([one != other for one, other in zip(texts, masked, strict=True)])
+    without = text.Bags.of([masked[i] for i in differs])
+    variant = np.full(len(texts), -1, np.int64)
+    variant[differs] = len(texts) + np.arange(len(differs))
+    variant[differs[without.lengths == 0]] = -1  # nothing would be left to learn from
+    return fitting.Examples(bags.joined(without), targets, weights, variant)
+
+
+def mask(texts: Sequence[str], pattern: str) -> list[str]:
+    """The texts without the rule terms. `pattern` is RE2; "" leaves them as they are."""
+    if not pattern:
+        return list(texts)
+    import re2
+
+    compiled = re2.compile(pattern)
+    return [compiled.sub(" ", text.encode(value).decode()) for value in texts]
+
+
+def _general(examples: pd.DataFrame, unlabelled: Sequence[str]) -> list[str]:
+    """Texts to learn word vectors from: the unlabelled ones and those of the train split."""
+    return [*unlabelled, *examples.loc[examples["split"] == "train", "text"]]
+
+
+def _prior_sample(examples: pd.DataFrame, unlabelled: Sequence[str]) -> list[str]:
+    """Unlabelled texts that were not trained on, as far as there are any."""
+    if len(unlabelled):
+        step = max(1, len(unlabelled) // PRIOR_SAMPLE)
+        return list(unlabelled[::step][:PRIOR_SAMPLE])
+    held_out = (examples["sample"] == "negative") & (examples["split"] != "train")
+    return examples.loc[held_out, "text"].tolist()[:PRIOR_SAMPLE]
+
+
+# --- the network -----------------------------------------------------------------------------------------------
+
+
+def _build(
+    training: fitting.Examples, general: list[str], tag_count: int, config: Config, report_progress: Progress
+) -> Tagger:
+    accurate = config.architecture == "accurate"
+    bags = text.Bags(*training.bags.take(np.arange(len(training))))
+    known = _frequent(bags.flat, config.word_count)
+    general_bags = None
+    if accurate:
+        report_progress({"stage": "Learning words from unlabelled tweets"})
+        general_bags = text.Bags.of(general)
+        known = np.union1d(known, _frequent(general_bags.flat, config.pretraining_count))
+    rows = tf.repeat(tf.range(len(bags)), bags.lengths)
+    pairs = text.pair_buckets(tf.constant(bags.flat), rows)[0].numpy()
+    shape = Shape(
+        architecture=config.architecture, outputs=1 + tag_count, dims=config.dims,
+        word_dims=config.word_dims if accurate else 0, filters=config.filters if accurate else 0,
+        length=config.length if accurate else 0,
+    )  # fmt: skip
+    model = Tagger(shape, Vocabulary(words=known.astype(np.int32), pairs=_frequent(pairs, config.pair_count)))
+    if general_bags is not None:
+        model.vectors.assign(
+            pretraining.word_vectors(
+                general_bags, model.row_of_word.numpy(), dims=config.word_dims, seed=config.seed
+            )
+        )
+    return model
+
+
+def _frequent(buckets: NDArray[np.int32], least: int) -> NDArray[np.int32]:
+    names, counts = np.unique(buckets, return_counts=True)
+    return names[counts >= least].astype(np.int32)
+
+
+# --- calibration and thresholds --------------------------------------------------------------------------------
+
+
+def _scales(
+    logits: NDArray[np.float32],
+    truth: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    train_rows: NDArray[np.int64],
+) -> tuple[list[calibration.Scale], float]:
+    """One scale per output, and the share of DA in the mix for which the first holds."""
+    scales = []
+    for output in range(truth.shape[1]):
+        judged = ~np.isnan(truth[:, output])
+        scales.append(calibration.platt(logits[judged, output], truth[judged, output]))
+    verdicts = truth[~np.isnan(truth[:, 0]), 0]
+    if calibration.MIN_POSITIVES <= verdicts.sum() <= len(verdicts) - calibration.MIN_POSITIVES:
+        return scales, float(verdicts.mean())
+    weight = weights[train_rows, 0]  # not calibrated: the logits hold for the mix that was trained on
+    return scales, float((targets[train_rows, 0] * weight).sum() / weight.sum())
+
+
+def _at_half(shift: float) -> float:
+    """Where a probability of .5 in the training mix lies in the corpus."""
+    return float(1 / (1 + np.exp(-shift)))
+
+
+def _threshold(probability: NDArray[Any], truth: NDArray[np.float32]) -> float | None:
+    judged = ~np.isnan(truth) & ~np.isnan(probability)
+    return calibration.best_threshold(probability[judged].astype(np.float64), truth[judged])
+
+
+def _thresholds(
+    probabilities: NDArray[np.float64],
+    truth: NDArray[np.float32],
+    tags: list[str],
+    notes: dict[str, str],
+    fallback: float,
+) -> list[float | None]:
+    """Best F1 on validation. Fills `notes` where there are too few positives for one."""
+    thresholds: list[float | None] = []
+    for output, name in enumerate(["DA", *tags]):
+        threshold = _threshold(probabilities[:, output], truth[:, output])
+        if threshold is None:
+            positives = int(np.nansum(truth[:, output]))
+            notes[name] = (
+                f"Only {positives} of the validation tweets are positive; at least {calibration.MIN_POSITIVES} are "
+                "needed to choose a threshold. " + (
+                    "An even chance in the training mix is used." if name == "DA" else "Label more tweets with this tag."
+                )
+            )  # fmt: skip
+        thresholds.append(fallback if threshold is None and output == 0 else threshold)
+    return thresholds
+
+
+# --- what comes out --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """Probabilities [n, 1 + tags] of the held-out texts."""
+
+    network: NDArray[np.float32]
+    network_masked: NDArray[np.float32]
+    baseline: NDArray[np.float32]
+    baseline_masked: NDArray[np.float32]
+
+    def at(self, rows: NDArray[Any]) -> _Figures:
+        return _Figures(
+            self.network[rows], self.network_masked[rows], self.baseline[rows], self.baseline_masked[rows]
+        )
+
+
+def _samples(
+    *,
+    test: pd.DataFrame,
+    truth: NDArray[np.float32],
+    figures: _Figures,
+    tags: list[str],
+    thresholds: list[float | None],
+    baseline_thresholds: list[float | None],
+    shift: float,
+    config: Config,
+) -> dict[str, Any]:
+    everything = np.ones(len(test), bool)
+    people = (test["sample"] == "people").to_numpy()
+    no_rule = ~test["matches_rule"].to_numpy(bool)
+    terms = "" if config.term_pattern else " There are no rules, so nothing is masked."
+    chosen: list[tuple[str, str, NDArray[np.bool_], bool]] = [
+        ("test", "All test tweets: what people judged, what came with the import or from rules, specific tweets "
+         "taken for DA, and general tweets drawn as NDA that nobody judged.", everything, False),
+        ("people", "The test tweets that a person judged.", people, False),
+        ("no_rule", "The test tweets that no rule matches.", no_rule, False),
+        ("masked", "All test tweets with the rule terms deleted from their text." + terms, everything, True),
+    ]  # fmt: skip
+
+    def sample(description: str, rows: NDArray[np.bool_], masked: bool) -> dict[str, Any]:
+        part = figures.at(rows)
+        network = part.network_masked if masked else part.network
+        baseline = part.baseline_masked if masked else part.baseline
+        in_mix = network.astype(np.float64)
+        in_mix[:, 0] = _moved(in_mix[:, 0], -shift)
+        return {
+            "description": description,
+            "n": int(rows.sum()),
+            "network": evaluate.model_figures(tags, truth[rows], network, thresholds, reliability=in_mix),
+            "baseline": evaluate.model_figures(tags, truth[rows], baseline, baseline_thresholds),
+        }
+
+    return {name: sample(description, rows, masked) for name, description, rows, masked in chosen}
+
+
+def _moved(probability: NDArray[np.float64], log_odds: float) -> NDArray[np.float64]:
+    clipped = np.clip(probability, 1e-9, 1 - 1e-9)
+    return np.asarray(1 / (1 + np.exp(-(np.log(clipped / (1 - clipped)) + log_odds))))
+
+
+def _loses(sample: dict[str, Any]) -> dict[str, bool]:
+    """Whether the network loses to the baseline: the verdict by average precision, the tags by macro F1."""
+
+    def lower(one: float | None, other: float | None) -> bool:
+        return other is not None and (one is None or one < other)
+
+    network, baseline = sample["network"], sample["baseline"]
+    verdicts = [(model["verdict"] or {}).get("average_precision") for model in (network, baseline)]
+    return {
+        "verdict_loses": lower(*verdicts),
+        "macro_loses": lower(network["macro"]["f1"], baseline["macro"]["f1"]),
+    }
+
+
+def _counts(examples: pd.DataFrame, truth: NDArray[np.float32], tags: list[str]) -> dict[str, Any]:
+    result = {}
+    for name in SPLITS:
+        rows = (examples["split"] == name).to_numpy()
+        origin = examples.loc[rows, "sample"].value_counts()
+        verdict = truth[rows, 0]
+        result[name] = {
+            "examples": int(rows.sum()),
+            "da": int((verdict == 1).sum()),
+            "nda": int((verdict == 0).sum()),
+            "no_verdict": int(np.isnan(verdict).sum()),
+            **{key: int(origin.get(key, 0)) for key in ("people", "import", "rule", "assumed", "negative")},
+            "matches_rule": int(examples.loc[rows, "matches_rule"].sum()),
+            "tags": {tag: int(np.nansum(truth[rows, 1 + k])) for k, tag in enumerate(tags)},
+        }
+    return result
+
+
+def _write_holdout(path: Path, rows: pd.DataFrame, figures: _Figures) -> None:
+    pd.DataFrame({
+        "id": rows["id"].to_numpy(),
+        "split": rows["split"].to_numpy(),
+        "p": list(figures.network),
+        "p_masked": list(figures.network_masked),
+        "baseline_p": list(figures.baseline),
+    }).to_parquet(path, index=False)  # fmt: skip
+
+
+def _environment() -> dict[str, str]:
+    packages = ("tensorflow-cpu", "tensorflow", "keras", "scikit-learn", "numpy", "pandas")
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except ImportError:
+            continue
+    return {"python": platform.python_version(), **found}
+
+
+def plain(value: Any) -> Any:
+    """JSON without surprises: NaN and infinities become None."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
+
+
+# --- the command -----------------------------------------------------------------------------------------------
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m ml.train",
+        description="Train a model on a JSONL or CSV file with the columns text, verdict (DA, NDA or empty) and tags "
+        "(a list, or a cell with tags separated by |). Rows with neither verdict nor tags serve as unlabelled texts. "
+        "Writes model.zip, report.json and holdout.parquet into DIR.",
+    )
+    parser.add_argument("file", metavar="TRAIN", type=Path, help="JSONL or CSV")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--architecture", choices=["fast", "accurate"], default="fast")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=0, help="default: as the architecture needs")
+    parser.add_argument(
+        "--term-pattern", default="", help="RE2 pattern of keywords to delete at random in training"
+    )
+    parser.add_argument("--corpus-prior", type=float, help="share of DA where the model will be used")
+    options = parser.parse_args(arguments)
+    config = Config(
+        architecture=options.architecture, seed=options.seed, epochs=options.epochs,
+        term_pattern=options.term_pattern, corpus_prior=options.corpus_prior,
+    )  # fmt: skip
+    try:
+        table, tags, unlabelled = files.examples(options.file)
+        report = train(
+            table, tags=tags, config=config, out=options.out, progress=_print_progress, unlabelled=unlabelled
+        )
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(summary(report))
+    return 0
+
+
+def _print_progress(event: dict[str, Any]) -> None:
+    if "validation_loss" in event:
+        print(f"epoch {event['epoch']}: loss {event['loss']:.4f}, validation {event['validation_loss']:.4f}")
+    elif "epoch" not in event:
+        print(event["stage"])
+
+
+def summary(report: dict[str, Any]) -> str:
+    """One line of figures on the test sample."""
+
+    def figures(model: dict[str, Any]) -> str:
+        verdict, macro = model["verdict"], model["macro"]
+        shown = [f"DA average precision {verdict['average_precision'] or 0:.3f}"] if verdict else []
+        shown += [f"tags macro F1 {macro['f1']:.3f}"] if macro["f1"] is not None else []
+        return ", ".join(shown) or "nothing to judge"
+
+    test = report["samples"]["test"]
+    return (
+        f"{test['n']} test tweets: network {figures(test['network'])}; "
+        f"baseline {figures(test['baseline'])}; {report['seconds']:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
