@@ -148,7 +148,7 @@ def _prepare(supervisor: Supervisor, var: Path) -> None:
     for title, arguments in (
         ("Database tables", ["migrate", "--no-input", "-v", "0"]),
         ("Static files", ["collectstatic", "--no-input", "-v", "0"]),
-        ("Accounts", ["create_team"]),
+        ("Accounts", ["create_team", "-v", "0"]),
     ):
         if not _step(supervisor, title, arguments):
             raise LaunchError(f"{title}: failed, see above.")

@@ -177,6 +177,7 @@ FLAGGED_WORDS = env.int("FLAGGED_WORDS", default=5_000)
 EXPORT_LIMIT = env.int("EXPORT_LIMIT", default=100_000)
 # Celery tasks that help the worker that leads a scoring run. They run on the queue "score".
 SCORE_HELPERS = env.int("SCORE_HELPERS", default=max(1, (os.cpu_count() or 2) - 1))
+
 # Errors go to standard error: Django alone would mail them to nobody.
 LOGGING = {
     "version": 1,

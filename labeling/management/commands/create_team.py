@@ -25,7 +25,7 @@ class Command(BaseCommand):
         users = create_team(file)
         if users:
             self.stdout.write(f"Accounts created: {len(users)}; their passwords are in {file}")
-        else:
+        elif options["verbosity"]:
             self.stdout.write(
                 "There are accounts already; nothing was changed. Add more in the admin, under Users."
             )
