@@ -172,11 +172,11 @@ def _prepare_demo(supervisor: Supervisor, var: Path) -> None:
     done: list[str] = json.loads(progress.read_text()) if progress.exists() else []
     if os.environ.get("TAGGER_DEMO", "1").lower() in ("0", "false", "no") or supervisor.is_stopping():
         return
-    if not progress.exists() and not _is_empty():
+    if not progress.exists() and not (_has_command("make_demo") and _is_empty()):
         return
     progress.write_text(json.dumps(done))
     for name, arguments in DEMO_STEPS.items():
-        if name in done or not _has_command(name):
+        if name in done:
             continue
         if not _step(supervisor, f"Demo, {name}", arguments):
             say("The demo is not complete; everything else works. The next start tries it again.")
