@@ -47,6 +47,7 @@ def main() -> int:
 
 
 def launch(*, check: bool) -> int:
+    os.umask(0o077)  # what the programs write is nobody else's to read
     began = time.monotonic()
     var, host, port = embedded.var_dir(), os.environ.get("BIND", "127.0.0.1"), _port()
     make_folder(var)

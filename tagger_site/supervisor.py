@@ -87,7 +87,8 @@ class Supervisor:
             self._spawn(program)
 
     def _spawn(self, program: Program) -> None:
-        limit = die_with_parent(signal.SIGTERM)
+        # Not SIGTERM: a worker would wait for a broker that stops at the same moment. Jobs are safe to be cut off.
+        limit = die_with_parent(signal.SIGKILL)
         program.starts.append(time.monotonic())
 
         def prepare() -> None:

@@ -113,6 +113,7 @@ def make_folder(var: Path) -> None:
         var.mkdir(parents=True, exist_ok=True)
         if var.stat().st_uid == os.geteuid():
             var.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        (var / "files").mkdir(mode=0o700, exist_ok=True)  # uploads, exports, models
     except PermissionError as error:
         raise EmbeddedError(f"{var} cannot be written: {error.strerror}. {_whose(var)}") from error
 
