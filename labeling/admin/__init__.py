@@ -1,5 +1,5 @@
 """Django admin: accounts, tags, and the review queue."""
 
-from labeling.admin import review
+from labeling.admin import accounts, records, review
 
-__all__ = ["review"]
+__all__ = ["accounts", "records", "review"]

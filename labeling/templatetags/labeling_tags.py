@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from django import template
+from django.conf import settings
+
+from labeling.models import Verdict
 
 register = template.Library()
 
@@ -32,3 +35,17 @@ def unlocalised(number: float) -> str:
 def percent(share: float | None, digits: int = 1) -> str:
     """0.1234 → '12.3 %'. None → '–'."""
     return "–" if share is None else f"{share * 100:.{digits}f} %"
+
+
+@register.filter
+def verdict_name(verdict: int | None) -> str:
+    """The name of a verdict as this installation has it; "not judged" for None."""
+    names = {Verdict.DA: settings.VERDICT_DA, Verdict.NDA: settings.VERDICT_NDA, Verdict.UNSURE: "unsure"}
+    return "not judged" if verdict is None else str(names[Verdict(verdict)])
+
+
+@register.filter
+def verdict_class(verdict: int | None) -> str:
+    """The CSS classes of a verdict's badge: <span class="{{ v|verdict_class }}">{{ v|verdict_name }}</span>."""
+    kinds = {Verdict.DA: "da", Verdict.NDA: "nda", Verdict.UNSURE: "unsure"}
+    return "verdict verdict-" + ("none" if verdict is None else kinds[Verdict(verdict)])
