@@ -18,6 +18,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
+from django.utils.timezone import localtime
 
 from labeling.admin.base import RoleAdmin
 from labeling.deciding import CannotDecide, Decision, decide, decide_many
@@ -86,7 +87,7 @@ class DecisionForm(forms.Form):
 
 @admin.register(ReviewItem)
 class ReviewItemAdmin(RoleAdmin):
-    list_display = ("excerpt", "why", "judged", "model_says", "created_at")
+    list_display = ("excerpt", "why", "judged", "model_says", "opened")
     list_display_links = ("excerpt",)
     list_filter = (StateFilter, "reason")
     list_select_related = ("tweet", "tweet__label", "decided_by")
@@ -134,6 +135,13 @@ class ReviewItemAdmin(RoleAdmin):
     @admin.display(description="model")
     def model_says(self, item: Any) -> str:
         return _cell("model", item=item)
+
+    @admin.display(description="opened", ordering="id")
+    def opened(self, item: ReviewItem) -> str:
+        return f"{localtime(item.created_at):%Y-%m-%d %H:%M}"
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {**(extra_context or {}), "title": "Review queue"})
 
     @admin.action(description="Approve the label as it stands")
     def approve_labels(self, request: HttpRequest, queryset: QuerySet[ReviewItem]) -> None:
