@@ -2,13 +2,21 @@
 
 from django.urls import path
 
-from labeling.views import home, jobs, theme
+from labeling.views import home, jobs, theme, versions
 
 app_name = "labeling"
 
 urlpatterns = [
     path("", home.home, name="home"),
     path("theme/", theme.theme, name="theme"),
+    # Model versions
+    path("versions/", versions.version_list, name="version-list"),
+    path("versions/new/", versions.retrain, name="retrain"),
+    path("versions/compare/", versions.version_compare, name="version-compare"),
+    path("versions/<int:number>/", versions.version_detail, name="version-detail"),
+    path("versions/<int:number>/tweets/", versions.version_tweets, name="version-tweets"),
+    path("versions/<int:number>/activate/", versions.version_activate, name="version-activate"),
+    path("versions/<int:number>/score/", versions.version_score, name="version-score"),
     # Jobs
     path("jobs/<int:pk>/", jobs.job_detail, name="job-detail"),
     path("jobs/<int:pk>/cancel/", jobs.job_cancel, name="job-cancel"),

@@ -1,0 +1,332 @@
+"""Reading a version's report: what the model pages show of it, in words and cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.utils.http import urlencode
+
+from labeling.models import ModelVersion
+from labeling.versions import DA_HEAD, SAMPLES, TAGS_HEAD
+
+Json = dict[str, Any]
+
+SHADES = 10  # CSS classes heat-0 … heat-9
+CURVE_RECALLS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # rows of the table beside the curve
+
+SAMPLE_TITLES = {
+    "test": "All held out",
+    "people": "Judged by people",
+    "no_rule": "No rule matches",
+    "masked": "Rule terms masked",
+}
+SAMPLE_WORDS = {
+    "test": "Every tweet of the test split. No version trains on it; near copies of it are kept out of training.",
+    "people": "Of the test split, the tweets whose verdict a person gave. The figures to believe first, once there "
+    "are enough of them.",
+    "no_rule": "Beyond the keywords: of the test split, the tweets that no rule matches. A model that only "
+    "relearns the rules finds nothing here.",
+    "masked": "Beyond the keywords: the whole test split again, with every rule term blanked out of the text "
+    "before the model reads it.",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a confusion matrix: how many, of how many in its row, and where the tweets are."""
+
+    count: int
+    share: float | None  # of its row; None in an empty row
+    is_error: bool
+    query: str
+    words: str  # what the count means, for a reader who does not see the table
+
+    @property
+    def heat(self) -> int:
+        return min(SHADES - 1, int((self.share or 0.0) * SHADES))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table of figures: network beside baseline."""
+
+    name: str
+    network: Json | None
+    baseline: Json | None
+    matrix: list[list[Cell]] | None = None
+    note: str = ""  # why figures are missing
+
+    @property
+    def loses(self) -> bool:
+        a, b = (model.get("f1") if model else None for model in (self.network, self.baseline))
+        return a is not None and b is not None and bool(a < b)
+
+
+def sample_names(report: Json) -> list[Json]:
+    """The samples of a report, for the selector."""
+    found = report.get("samples", {})
+    return [
+        {"key": key, "title": SAMPLE_TITLES[key], "n": found[key]["n"]} for key in SAMPLES if key in found
+    ]
+
+
+def verdict_matrix(binary: Json, sample: str) -> list[list[Cell]]:
+    return _matrix(binary, sample, DA_HEAD, yes=settings.VERDICT_DA, no=settings.VERDICT_NDA)
+
+
+def _matrix(binary: Json, sample: str, head: str | int, *, yes: str, no: str) -> list[list[Cell]]:
+    """Rows: truly positive, truly negative. Columns: predicted positive, predicted negative."""
+    cells = []
+    for truth, counts in ((1, (binary["tp"], binary["fn"])), (0, (binary["fp"], binary["tn"]))):
+        total = sum(counts)
+        cells.append(
+            [
+                Cell(
+                    count=count,
+                    share=count / total if total else None,
+                    is_error=truth != predicted,
+                    query=urlencode({"sample": sample, "head": head, "truth": truth, "predicted": predicted}),
+                    words=f"truly {yes if truth else no}, predicted {yes if predicted else no}",
+                )
+                for predicted, count in zip((1, 0), counts, strict=True)
+            ]
+        )
+    return cells
+
+
+def tag_rows(version: ModelVersion, sample: str) -> list[Row]:
+    """Per tag, with its matrix, then micro and macro means."""
+    figures = version.report["samples"][sample]
+    network, baseline = figures["network"], figures["baseline"]
+    rows = []
+    for tag_id, name in zip(version.tag_ids, version.report["tags"], strict=True):
+        own = network["tags"][name]
+        matrix = _matrix(own, sample, tag_id, yes=name, no=f"not {name}")
+        rows.append(Row(name, own, baseline["tags"].get(name), matrix, missing_reason(own)))
+    return rows
+
+
+def mean_rows(version: ModelVersion, sample: str) -> list[Row]:
+    figures = version.report["samples"][sample]
+    network, baseline = figures["network"], figures["baseline"]
+    return [
+        Row("All decisions together (micro)", network["micro"], baseline["micro"]),
+        Row("Mean of the tags (macro)", network["macro"], baseline["macro"]),
+    ]
+
+
+def missing_reason(binary: Json | None) -> str:
+    """Why a figure of this output is undefined; empty when all are there."""
+    if binary is None or not binary["n"]:
+        return "nobody judged a tweet of this sample for it"
+    if not binary["positives"]:
+        return "no tweet of this sample has it"
+    if binary["threshold"] is None:
+        return "no threshold: too few examples to choose one, so nothing is predicted"
+    if binary["precision"] is None:
+        return "never predicted in this sample"
+    return ""
+
+
+@dataclass(frozen=True)
+class TagMatrix:
+    names: list[str]  # columns; the last one is "none"
+    rows: list[tuple[str, list[Cell]]]
+
+
+def tag_matrix(version: ModelVersion, sample: str) -> TagMatrix | None:
+    """Has the row's tag × is predicted the column's tag. A tweet with several tags counts in several cells."""
+    counts = version.report["samples"][sample]["network"]["tag_against_tag"]
+    names = [*version.report["tags"], "none"]
+    keys: list[int | str] = [*version.tag_ids, "none"]
+    if len(names) == 1:
+        return None
+    rows = []
+    for i, line in enumerate(counts):
+        most = max(line)
+        cells = [
+            Cell(
+                count=count,
+                share=count / most
+                if most
+                else None,  # of the strongest cell: rows overlap, so no share adds up
+                is_error=i != j,
+                query=urlencode(
+                    {"sample": sample, "head": TAGS_HEAD, "truth": keys[i], "predicted": keys[j]}
+                ),
+                words=f"{names[i]}, predicted {names[j]}",
+            )
+            for j, count in enumerate(line)
+        ]
+        rows.append((names[i], cells))
+    return TagMatrix(names, rows)
+
+
+def heads(version: ModelVersion) -> list[tuple[str, str]]:
+    """(key, name) of every output, for the choice of curves."""
+    tags = zip(version.tag_ids, version.report["tags"], strict=True)
+    return [(DA_HEAD, settings.VERDICT_DA), *((str(tag_id), name) for tag_id, name in tags)]
+
+
+def head_figures(version: ModelVersion, sample: str, head: str) -> dict[str, Json | None]:
+    """Figures of one output in one sample: network and baseline."""
+    figures = version.report["samples"][sample]
+    if head == DA_HEAD:
+        return {name: figures[name]["verdict"] for name in ("network", "baseline")}
+    tag = version.report["tags"][version.tag_ids.index(int(head))]
+    return {name: figures[name]["tags"].get(tag) for name in ("network", "baseline")}
+
+
+def chart_data(models: dict[str, Json | None]) -> Json:
+    """What static/labeling/version.js draws."""
+    network = models["network"]
+    threshold = network and {"recall": network["recall"], "precision": network["precision"]}
+    return {
+        "curves": {
+            name: {"recall": model["curve"]["recall"], "precision": model["curve"]["precision"]}
+            for name, model in models.items()
+            if model and model["curve"]["recall"]
+        },
+        "at_threshold": threshold if threshold and threshold["precision"] is not None else None,
+        "prevalence": network["positives"] / network["n"] if network and network["n"] else None,
+        "bins": [b for b in network["reliability"]["bins"] if b["n"]] if network else [],
+    }
+
+
+def curve_table(models: dict[str, Json | None]) -> list[tuple[float, list[float | None]]]:
+    """[(recall, [best precision of the network at that recall or above, of the baseline])]"""
+
+    def precision_at(model: Json | None, recall: float) -> float | None:
+        if not model:
+            return None
+        points = zip(model["curve"]["recall"], model["curve"]["precision"], strict=True)
+        return max((p for r, p in points if r >= recall - 1e-9), default=None)
+
+    return [(r, [precision_at(models[name], r) for name in ("network", "baseline")]) for r in CURVE_RECALLS]
+
+
+# Sentences -----------------------------------------------------------------------------------------------
+
+
+def headline(version: ModelVersion) -> str:
+    """What the model does, on which sample, in one or two sentences."""
+    verdict = _verdict(version, "test")
+    da, nda = settings.VERDICT_DA, settings.VERDICT_NDA
+    if verdict is None:
+        return f"No held-out tweet has a verdict, so nothing can be said about {da} and {nda}."
+    if verdict["recall"] is None or verdict["precision"] is None:
+        return (
+            f"On {verdict['n']:,} held-out tweets, {verdict['positives']:,} of them {da}: "
+            f"{missing_reason(verdict) or 'nothing was predicted'}."
+        )
+    sentence = (
+        f"Of the {verdict['positives']:,} {da} tweets among {verdict['n']:,} held out it finds "
+        f"{_percent(verdict['recall'])}; of those that it flags, {_percent(verdict['precision'])} count as {da}."
+    )
+    beyond = _verdict(version, "no_rule")
+    if beyond and beyond["positives"] and beyond["recall"] is not None:
+        sentence += f" Where no rule matches, it finds {_percent(beyond['recall'])} of {beyond['positives']:,} {da} tweets."
+    return sentence
+
+
+def losses(version: ModelVersion) -> list[str]:
+    """Plain sentences where the network does worse than the baseline, on the test sample."""
+    report, sentences = version.report, []
+    network, baseline = (version.figures["test"][name] for name in ("network", "baseline"))
+    if report.get("verdict_loses"):
+        a, b = (_figure(model["verdict"], "average_precision") for model in (network, baseline))
+        sentences.append(
+            f"For {settings.VERDICT_DA}, this network does not beat the plain baseline (TF-IDF and logistic "
+            f"regression): average precision {a} against {b}."
+        )
+    if report.get("macro_loses"):
+        a, b = (_figure(model["macro"], "f1") for model in (network, baseline))
+        sentences.append(
+            f"For the tags, this network does not beat the plain baseline: macro F1 {a} against {b}."
+        )
+    return sentences
+
+
+@dataclass(frozen=True)
+class Belief:
+    """How far the figures can be believed: who judged the held-out tweets."""
+
+    n: int
+    people: int
+    imported: int
+    assumed: int
+    drawn: int
+    prevalence: float | None  # share of DA in the hold-out
+    corpus: float | None  # share of DA that the calibration assumes in the corpus
+
+
+def belief(version: ModelVersion) -> Belief:
+    counts: dict[str, int] = {}
+    da = known = 0
+    for verdict, by_origin in version.snapshot.get("splits", {}).get("test", {}).items():
+        if verdict not in ("DA", "NDA"):
+            continue
+        for origin, n in by_origin.items():
+            counts[origin] = counts.get(origin, 0) + n
+            known += n
+            da += n if verdict == "DA" else 0
+    return Belief(
+        n=known,
+        people=counts.get("people", 0),
+        imported=counts.get("import", 0),
+        assumed=counts.get("assumed", 0),
+        drawn=counts.get("drawn", 0),
+        prevalence=da / known if known else None,
+        corpus=version.report.get("prior", {}).get("corpus"),
+    )
+
+
+def snapshot_table(version: ModelVersion) -> list[tuple[str, list[tuple[str, str, list[int]]]]]:
+    """[(verdict, [(origin, explanation, [train, validation, test])])]"""
+    splits = version.snapshot.get("splits", {})
+    table = []
+    for verdict, title in (
+        ("DA", settings.VERDICT_DA),
+        ("NDA", settings.VERDICT_NDA),
+        ("unsure", "unsure"),
+        ("UNSURE", "unsure"),
+        ("none", "tags only"),
+    ):
+        rows = []
+        for origin, words in ORIGIN_WORDS.items():
+            numbers = [
+                splits.get(s, {}).get(verdict, {}).get(origin, 0) for s in ("train", "validation", "test")
+            ]
+            if any(numbers):
+                rows.append((origin, words, numbers))
+        if rows:
+            table.append((title, rows))
+    return table
+
+
+ORIGIN_WORDS = {
+    "people": "judged by a person",
+    "import": "came with the import",
+    "rule": "from the rules alone",
+    "assumed": "specific tweet, assumed, judged by nobody",
+    "drawn": "general tweet that no rule matches, drawn at random, judged by nobody",
+}
+
+
+def _verdict(version: ModelVersion, sample: str) -> Json | None:
+    found = version.figures.get(sample)
+    if not found or not found["network"]["verdict"]:
+        return None
+    verdict: Json = version.report["samples"][sample]["network"]["verdict"]
+    return verdict
+
+
+def _figure(figures: Json | None, name: str) -> str:
+    value = figures.get(name) if figures else None
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.0f} %" if 0.01 <= share <= 0.99 or share in (0, 1) else f"{share * 100:.1f} %"
