@@ -29,7 +29,9 @@ MIN_VERDICTS = 50  # of DA and of NDA each: below it, the test split holds a han
 MIN_TAG_EXAMPLES = 20  # tweets with the tag: below it, its threshold is noise
 RULE_ONLY_LIMIT = 50_000  # general tweets that only rules have tagged: rules may catch 5 % of 20 M
 EARLIER_LIMIT = 1_000_000  # tweets of earlier snapshots to compare with (about 300 bytes each)
-UNLABELLED = 200_000  # general texts for pre-training
+PRETRAINING = 300_000  # general texts to learn words from
+PRIOR_SAMPLE = 20_000  # general texts on which the share of DA in the corpus is estimated
+RESERVED = {"id", "text", "verdict", "verdict_weight", "tags_weight", "split", "sample", "matches_rule", "DA"}
 DRAW = 20_000  # ids per query
 PERMUTE_UP_TO = 5_000_000  # ids: up to here a permutation (40 MB), above draws without return
 
@@ -50,7 +52,8 @@ class Snapshot:
     tags: list[Tag]
     counts: dict[str, Any]  # ModelVersion.snapshot
     new_groups: dict[int, int]  # tweet id → the group that it joins
-    unlabelled: list[str]
+    unlabelled: list[str]  # general texts of the train split
+    prior_sample: list[str]  # general texts of the validation split, labelled or not
     term_pattern: str  # of the rules of this moment: their terms are deleted and masked
 
 
@@ -63,7 +66,7 @@ class Draw:
     matched_rule: int = 0
 
 
-def build(*, negatives: int, seed: int, tick: Tick) -> Snapshot:
+def build(*, negatives: int, seed: int, tick: Tick, pretrains: bool = False) -> Snapshot:
     """Reads the database; writes nothing. JobError when there is too little to learn from.
 
     1. tweets with a label, and specific tweets without a verdict, which count as DA until a person judges
@@ -102,9 +105,20 @@ def build(*, negatives: int, seed: int, tick: Tick) -> Snapshot:
         "groups": grouping,
         "rules": rules.fingerprint(),
     }
-    tick(stage="Reading general tweets for pre-training")
-    unlabelled = _unlabelled(seed, tick)
-    return Snapshot(examples, tags, counts, new_groups, unlabelled, rules.term_pattern())
+    return Snapshot(
+        examples,
+        tags,
+        counts,
+        new_groups,
+        unlabelled=general_texts(Split.TRAIN, PRETRAINING, seed=seed, tick=tick) if pretrains else [],
+        prior_sample=general_texts(Split.VALIDATION, PRIOR_SAMPLE, seed=seed, tick=tick),
+        term_pattern=rules.term_pattern(),
+    )
+
+
+def column_of(tag: Tag) -> str:
+    """What ml calls a tag: its name, unless that means something else there."""
+    return f"{tag.name} (tag)" if tag.name in RESERVED else tag.name
 
 
 def for_training(snapshot: Snapshot) -> pd.DataFrame:
@@ -114,12 +128,12 @@ def for_training(snapshot: Snapshot) -> pd.DataFrame:
     frame["verdict"] = [v if v in (Verdict.NDA, Verdict.DA) else np.nan for v in e["verdict"]]
     frame["verdict_weight"] = [_weight(origin) for origin in e["verdict_origin"]]
     for tag in snapshot.tags:
-        frame[tag.name] = [np.nan if ids is None else float(tag.pk in ids) for ids in e["tag_ids"]]
+        frame[column_of(tag)] = [np.nan if ids is None else float(tag.pk in ids) for ids in e["tag_ids"]]
     frame["tags_weight"] = [_weight(origin) for origin in e["tags_origin"]]
     frame["split"] = [Split(split).label for split in e["split"]]
     frame["sample"] = [sample_of(*row) for row in e[["verdict_origin", "tags_origin", "sampled"]].values]
     frame["matches_rule"] = e["matches_rule"].astype(bool)
-    return frame.astype({"verdict": float, **{tag.name: float for tag in snapshot.tags}})
+    return frame.astype({"verdict": float, **{column_of(tag): float for tag in snapshot.tags}})
 
 
 def sample_of(verdict_origin: int | None, tags_origin: int | None, sampled: bool) -> str:
@@ -221,8 +235,9 @@ def draw_negatives(count: int, *, seed: int, rules: RuleSet, tick: Tick) -> Draw
             draw.looked_at += 1
             draw.matched_rule += matched
             if not matched:
-                # Taken as NDA and as deserving no tag; nobody said so: the origins stay NULL.
-                draw.rows.append((*row, int(Verdict.NDA), None, [], None))
+                # Taken as NDA; nobody said so: the origin stays NULL. Its tags were judged by nobody: they train
+                # as "none", but are not counted in any figure.
+                draw.rows.append((*row, int(Verdict.NDA), None, None, None))
             if len(draw.rows) == count:
                 return draw
         tick(stage="Drawing negatives")
@@ -238,18 +253,23 @@ def _general(ids: Sequence[int]) -> list[tuple[Any, ...]]:
     return [found[tweet_id] for tweet_id in ids if tweet_id in found]
 
 
-def _unlabelled(seed: int, tick: Tick) -> list[str]:
-    """Texts of random general tweets of the train split: the language of the corpus, without judgements."""
+def general_texts(split: Split, count: int, *, seed: int, tick: Tick) -> list[str]:
+    """Texts of random general tweets of one split, labelled or not: what the corpus is like."""
     texts: list[str] = []
-    for ids in random_ids(*_id_range(), rng=np.random.default_rng([seed, 1])):
-        rows = _general(ids)
-        if rows:
-            splits = split_numbers([row[3] for row in rows])
-            texts += [row[2] for row, split in zip(rows, splits, strict=True) if split == Split.TRAIN]
-        if len(texts) >= UNLABELLED:
-            break
-        tick(stage="Reading general tweets for pre-training")
-    return texts[:UNLABELLED]
+    with connection.cursor() as cursor:
+        for ids in random_ids(*_id_range(), rng=np.random.default_rng([seed, 1])):
+            tick(stage="Reading general tweets")
+            cursor.execute(
+                "SELECT id, text, group_hash FROM labeling_tweet WHERE id = ANY(%s) AND source = %s",
+                [ids, Source.GENERAL],
+            )
+            found = {tweet_id: (text, group_hash) for tweet_id, text, group_hash in cursor.fetchall()}
+            rows = [found[tweet_id] for tweet_id in ids if tweet_id in found]
+            splits = split_numbers([group_hash for _, group_hash in rows])
+            texts += [text for (text, _), own in zip(rows, splits, strict=True) if own == split]
+            if len(texts) >= count:
+                break
+    return texts[:count]
 
 
 # Deciding ------------------------------------------------------------------------------------------------

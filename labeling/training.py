@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import math
 import tempfile
 import uuid
@@ -20,12 +21,14 @@ from django.db.models import Max
 from django.utils import timezone
 
 from labeling import jobs, snapshots
-from labeling.jobs import Cancelled, Progress, Superseded
+from labeling.jobs import Cancelled, JobError, Progress, Superseded
 from labeling.models import Example, Job, ModelVersion, Tweet
 from labeling.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from labeling.models import ScoringRun
+
+logger = logging.getLogger(__name__)
 
 EXCLUSIVE_KEY = "train"
 CURVE_POINTS = 300  # of the live loss curve, kept in the job's row
@@ -100,7 +103,10 @@ def _end(version: ModelVersion, state: str) -> None:
 def _train(version: ModelVersion, progress: Progress) -> None:
     """1. snapshot  2. train and evaluate  3. store model, report and examples, all in one transaction."""
     snapshot = snapshots.build(
-        negatives=version.negatives, seed=version.seed, tick=lambda *, stage: progress.report(stage=stage)
+        negatives=version.negatives,
+        seed=version.seed,
+        pretrains=version.architecture == ModelVersion.Architecture.ACCURATE,
+        tick=lambda *, stage: progress.report(stage=stage),
     )
     from ml import train as ml_train  # TensorFlow; not before there is something to train on
 
@@ -110,14 +116,19 @@ def _train(version: ModelVersion, progress: Progress) -> None:
     )
     with tempfile.TemporaryDirectory(prefix="training-") as folder:
         out = Path(folder)
-        report = ml_train.train(
-            snapshots.for_training(snapshot),
-            tags=[tag.name for tag in snapshot.tags],
-            config=config,
-            out=out,
-            progress=Listener(progress),
-            unlabelled=snapshot.unlabelled,
-        )
+        try:
+            report = ml_train.train(
+                snapshots.for_training(snapshot),
+                tags=[snapshots.column_of(tag) for tag in snapshot.tags],
+                config=config,
+                out=out,
+                progress=Listener(progress),
+                unlabelled=snapshot.unlabelled,
+                prior_sample=snapshot.prior_sample,
+            )
+        except ValueError as error:  # the library says in words what the examples lack
+            logger.exception("Training of %s failed", version)
+            raise JobError(str(error)) from error
         progress.report(stage="Storing the model")
         store(version, progress, snapshot=snapshot, report=report, config=config_of(config), out=out)
 

@@ -72,13 +72,16 @@ def train(  # noqa: PLR0915 - the whole path, in order
     out: Path,
     progress: Progress | None = None,
     unlabelled: Sequence[str] = (),
+    prior_sample: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train and judge a model; write it into the folder `out`; return the report.
 
     examples: columns id, text, verdict (1/0/NaN), verdict_weight, a column per tag (1/0/NaN), tags_weight,
     split (train/validation/test), sample (people/import/rule/assumed/negative), matches_rule.
     unlabelled: a random sample of the corpus. `accurate` learns its word vectors from it (300,000 texts is a good
-    size), and the share of DA in the corpus is estimated on it. Without it the sampled negatives take its place.
+    size). Without it the sampled negatives take its place.
+    prior_sample: a random sample of the corpus of which nothing is in the train split, on which the share of DA in
+    the corpus is estimated (20,000 texts are enough). Without it `unlabelled` takes its place.
     `progress` may raise to cancel. Raises ValueError, saying what to do, when the examples cannot teach a verdict.
     The same arguments give the same model.
     """
@@ -120,7 +123,7 @@ def train(  # noqa: PLR0915 - the whole path, in order
     scales, mix_prior = _scales(logits, truth[part["validation"]], targets, weights, part["train"])
     prior = config.corpus_prior
     if prior is None:
-        sample = _prior_sample(examples, unlabelled)
+        sample = list(prior_sample[:PRIOR_SAMPLE]) or _prior_sample(examples, unlabelled)
         general_logits = fitting.logits_of(model, text.Bags.of(sample))
         prior = (
             calibration.corpus_prior(scales[0](general_logits[:, 0]), prior=mix_prior)

@@ -165,7 +165,7 @@ def test_tags_with_too_few_examples_wait_and_are_named(corpus):
     frame = snapshots.for_training(snapshot).set_index("id")
     assert frame.loc[specific[0].pk, "often"] == 1.0
     assert np.isnan(frame.loc[specific[40].pk, "often"])  # tags not judged
-    assert (frame.loc[frame["sample"] == "negative", "often"] == 0.0).all()
+    assert frame.loc[frame["sample"] == "negative", "often"].isna().all()  # judged by nobody
 
 
 def test_too_few_examples_fail_with_what_to_do(db):
@@ -255,8 +255,20 @@ def test_the_counts_say_who_judged_and_add_up(corpus):
     assert by_origin == {("DA", "assumed"): 59, ("NDA", "people"): 1, ("NDA", "drawn"): 100}
 
 
-def test_pretraining_texts_are_general_and_of_the_train_split(corpus):
-    texts = build().unlabelled
-    found = Tweet.objects.filter(text__in=texts)
-    assert texts
-    assert all(t.source == Source.GENERAL and split_of(t.group_hash) == "train" for t in found)
+@pytest.mark.parametrize("split", [Split.TRAIN, Split.VALIDATION])
+def test_texts_of_the_corpus_come_from_one_split_and_include_what_rules_match(corpus, split):
+    texts = snapshots.general_texts(split, 1000, seed=1, tick=lambda *, stage: None)
+    expected = {
+        t.text for t in Tweet.objects.filter(source=Source.GENERAL) if split_of(t.group_hash) == split.label
+    }
+    assert set(texts) == expected
+    assert len(snapshots.general_texts(split, 3, seed=1, tick=lambda *, stage: None)) == 3
+
+
+def test_a_tag_may_be_called_like_a_column(corpus):
+    specific, _ = corpus
+    tag = make_tag("text")
+    for tweet in specific[:30]:
+        judge(tweet, origin=Origin.IMPORT, tag_ids=[tag.pk])
+    frame = snapshots.for_training(build())
+    assert frame["text (tag)"].sum() == 30
