@@ -2,13 +2,14 @@
 
 from django.urls import path
 
-from labeling.views import home, jobs, theme, versions
+from labeling.views import agreement, home, jobs, theme, versions
 
 app_name = "labeling"
 
 urlpatterns = [
     path("", home.home, name="home"),
     path("theme/", theme.theme, name="theme"),
+    path("agreement/", agreement.agreement, name="agreement"),
     # Model versions
     path("versions/", versions.version_list, name="version-list"),
     path("versions/new/", versions.retrain, name="retrain"),
