@@ -10,9 +10,9 @@ register = template.Library()
 
 
 @register.filter
-def figure(value: float | None, digits: int = 3) -> str:
-    """0.87312 → '0.873'; None, an undefined figure → '–', never 0."""
-    return "–" if value is None else f"{value:.{digits}f}"
+def figure(value: float | str | None, digits: int = 3) -> str:
+    """0.87312 → '0.873'; None, an undefined figure, or nothing at all → '–', never 0."""
+    return "–" if value is None or isinstance(value, str) else f"{value:.{digits}f}"
 
 
 @register.filter

@@ -133,6 +133,8 @@ def version_detail(request: HttpRequest, number: int) -> HttpResponse:
         return _training_fragment(request, version)
     if version.current_state != ModelVersion.State.READY:
         return render(request, "labeling/version_training.html", _progress(request, version))
+    if "samples" not in version.report:
+        return render(request, "labeling/version_training.html", _progress(request, version))
     form = ChoiceForm(request.GET, version)
     if not form.is_valid():
         raise BadRequest("This version has no such sample or output.")

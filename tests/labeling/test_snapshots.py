@@ -29,10 +29,11 @@ def text_of(n: int, topic: str = "") -> str:
 
 
 def add_tweets(count: int, *, source: Source, topic: str = "", start: int = 0) -> list[Tweet]:
-    return [
-        make_tweet(text, source=source, group_hash=text_key(text))
-        for text in (text_of(n, topic) for n in range(start, start + count))
-    ]
+    texts = [text_of(n, topic) for n in range(start, start + count)]
+    return Tweet.objects.bulk_create(
+        Tweet(text=text, source=source, import_id=0, dedupe_key=text_key(text), group_hash=text_key(text))
+        for text in texts
+    )
 
 
 @pytest.fixture

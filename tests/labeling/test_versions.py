@@ -1,0 +1,146 @@
+"""Activating versions, the tweets behind matrix cells, comparing two."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from django.utils import timezone
+from sklearn.metrics import average_precision_score
+
+from labeling import versions
+from labeling.models import AuditEvent, Example, ModelVersion, Tag, Tweet
+from labeling.versions import Cell, NotReady
+from tests.factories import make_version
+from tests.reports import make_evaluated_version
+
+pytestmark = pytest.mark.django_db
+
+
+def test_activating_flips_one_version_and_leaves_an_audit_event(reviewer):
+    old = make_version(scores_published_at=timezone.now(), is_active=True)
+    new = make_version(scores_published_at=timezone.now())
+    versions.activate(new, user=reviewer)
+    assert list(ModelVersion.objects.filter(is_active=True)) == [new]
+    event = AuditEvent.objects.get()
+    assert (event.action, event.user, event.detail) == (
+        "activate",
+        reviewer,
+        {"version": new.number, "before": old.number},
+    )
+    versions.activate(old, user=reviewer)  # and back
+    assert list(ModelVersion.objects.filter(is_active=True)) == [old]
+
+
+def test_activating_the_active_version_again_changes_nothing(reviewer):
+    version = make_version(scores_published_at=timezone.now(), is_active=True)
+    versions.activate(version, user=reviewer)
+    assert not AuditEvent.objects.exists()
+
+
+def test_a_version_without_published_scores_is_refused_with_what_to_do():
+    with pytest.raises(NotReady, match=r"no published scores yet\. Score the tweets with it first"):
+        versions.activate(make_version(), user=None)
+
+
+def test_a_version_that_failed_is_refused():
+    version = make_version(state=ModelVersion.State.FAILED, scores_published_at=timezone.now())
+    with pytest.raises(NotReady, match="is not ready: failed"):
+        versions.activate(version, user=None)
+
+
+def cells_of(version: ModelVersion) -> list[tuple[Cell, int]]:
+    """Every cell of every matrix in a version's report, with its count."""
+    found = []
+    for sample in versions.SAMPLES:
+        network = version.report["samples"][sample]["network"]
+        binaries = {"DA": network["verdict"]}
+        binaries |= dict(zip(version.tag_ids, network["tags"].values(), strict=True))
+        for head, binary in binaries.items():
+            if binary is None:
+                continue
+            for name, truth, predicted in (("tp", 1, 1), ("fp", 0, 1), ("fn", 1, 0), ("tn", 0, 0)):
+                found.append((Cell(sample, head, truth, predicted), binary[name]))
+        keys = [*version.tag_ids, None]
+        for i, row in enumerate(network["tag_against_tag"]):
+            for j, count in enumerate(row):
+                found.append((Cell(sample, "tags", keys[i], keys[j]), count))
+    return found
+
+
+def test_every_cell_of_every_matrix_leads_to_as_many_tweets_as_it_counts():
+    version = make_evaluated_version(4, tweets=120)
+    cells = cells_of(version)
+    assert len(cells) == 4 * (5 * 4 + 25)
+    assert sum(count for _, count in cells) > 1000
+    for cell, count in cells:
+        assert versions.cell_tweets(version, cell).count() == count, cell
+
+
+def test_the_tweets_of_a_cell_come_most_confident_first():
+    version = make_evaluated_version(2, tweets=80)
+    rows = list(versions.cell_tweets(version, Cell("test", "DA", 1, 1)))
+    assert [row.probability for row in rows] == sorted((row.probability for row in rows), reverse=True)
+    assert rows[0].probability == rows[0].probabilities[0]
+    masked = versions.cell_tweets(version, Cell("masked", version.tag_ids[1], 0, 0)).first()
+    assert masked.probability == masked.masked_probabilities[2]
+
+
+def test_average_precision_agrees_with_scikit_learn():
+    rng = np.random.default_rng(1)
+    for _ in range(30):
+        positive = rng.random(50) < 0.3
+        scores = np.round(rng.random(50), 1)
+        if positive.any():
+            expected = average_precision_score(positive, scores)
+            assert versions.average_precision(positive, scores) == pytest.approx(expected)
+    assert versions.average_precision(np.zeros(3, bool), np.zeros(3)) is None
+
+
+def two_versions() -> tuple[ModelVersion, ModelVersion]:
+    """The second knows the first's tags but one, in another order, and was measured on some of its tweets."""
+    before = make_evaluated_version(3, tweets=100, seed=1)
+    tags = {tag.pk: tag for tag in Tag.objects.all()}
+    tweets = list(Tweet.objects.order_by("pk")[20:])
+    after = make_evaluated_version([tags[before.tag_ids[2]], tags[before.tag_ids[0]]], tweets=tweets, seed=2)
+    return before, after
+
+
+def test_comparing_measures_both_on_the_tweets_that_both_held_out():
+    before, after = two_versions()
+    comparisons = {c.head: c for c in versions.compare(before, after)}
+    assert list(comparisons) == ["DA", *after.report["tags"]]
+    verdict = after.report["samples"]["test"]["network"]["verdict"]
+    da = comparisons["DA"]
+    assert (da.n, da.positives) == (verdict["n"], verdict["positives"])
+    for name in ("precision", "recall", "f1", "average_precision"):
+        assert getattr(da.after, name) == pytest.approx(verdict[name])
+    tag = comparisons["overdose"]
+    assert tag.after.f1 == pytest.approx(after.report["samples"]["test"]["network"]["tags"]["overdose"]["f1"])
+    assert tag.before.recall == 0.0 or tag.before.recall is None or tag.before.recall > 0
+    assert da.difference("f1") == pytest.approx(da.after.f1 - da.before.f1)
+
+
+def test_flips_are_the_tweets_whose_decision_differs():
+    before, after = two_versions()
+    p_before = dict(Example.objects.filter(version=before).values_list("tweet_id", "probabilities"))
+    expected, fixed = set(), set()
+    for e in Example.objects.filter(version=after, verdict__isnull=False):
+        was, now = p_before[e.tweet_id][0] >= before.threshold, e.probabilities[0] >= after.threshold
+        if was != now:
+            expected.add(e.tweet_id)
+            if now == bool(e.verdict):
+                fixed.add(e.tweet_id)
+    assert {row.tweet_id for row in versions.flips(before, after)} == expected
+    assert versions.count_flips(before, after) == {
+        "all": len(expected),
+        "fixed": len(fixed),
+        "broken": len(expected - fixed),
+    }
+    assert fixed
+    assert expected - fixed
+
+
+def test_versions_without_common_tweets_compare_to_nothing():
+    before, after = make_evaluated_version(1, tweets=20), make_evaluated_version([], tweets=20)
+    (da,) = versions.compare(before, after)
+    assert (da.n, da.before.f1, da.difference("f1")) == (0, None, None)
