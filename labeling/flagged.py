@@ -13,13 +13,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
 from django.db import connection
 from django.db.models import TextChoices
 from django.utils import timezone
 
-from labeling.models import ModelVersion, Origin, ReviewItem
+from labeling import exporting
+from labeling.models import AuditEvent, ModelVersion, Origin, ReviewItem, Source, Tag, Verdict
 from labeling.score_tables import ScoreTables
 from labeling.scoring import threshold_of
 
@@ -73,6 +77,7 @@ class Row:
     posted_at: datetime | None
     risk: float
     tag_bytes: bytes
+    tags: list[tuple[int, float]]  # what the model gives it: tag id and probability, the likeliest first
     verdict: int | None
     verdict_origin: int | None
     tag_ids: list[int] | None
@@ -138,9 +143,10 @@ def page_of(
     *,
     after: Cursor | None = None,
     before: Cursor | None = None,
-    size: int = PAGE_SIZE,
+    size: int | None = None,
 ) -> Page:
     """One page of the list, highest risk first. Two to five queries, none of which counts a large table."""
+    size = size or PAGE_SIZE
     plan = choose_start(version, filters)
     is_first = after is None and before is None
     limit = max(COUNT_UP_TO, size) + 1 if is_first else size + 1
@@ -297,7 +303,9 @@ def _flagged_in(version: ModelVersion, filters: Filters) -> float:
     first = (filters.date_from or date.min).isoformat()
     last = (filters.date_to or date.max).isoformat()
     return sum(
-        flagged for day, _, flagged in version.score_summary.get("days", []) if day and first <= day <= last
+        int(flagged)
+        for day, _, flagged in version.score_summary.get("days", [])
+        if day and first <= day <= last
     )
 
 
@@ -375,6 +383,8 @@ def rows_of(version: ModelVersion, tweet_ids: Sequence[int]) -> list[Row]:
         db.execute(
             f"""
             SELECT t.id, t.external_id, t.text, t.source, t.posted_at, s.risk, s.tag_bytes,
+                   (SELECT json_agg(json_build_array(g.tag_id, g.probability) ORDER BY g.probability DESC)
+                    FROM {tables.tag} g WHERE g.tweet_id = t.id),
                    l.verdict, l.verdict_origin, l.tag_ids, l.tags_origin, coalesce(l.is_disputed, false),
                    EXISTS (SELECT 1 FROM labeling_reviewitem r WHERE r.tweet_id = t.id AND r.state = 'open'),
                    w.spans
@@ -388,12 +398,20 @@ def rows_of(version: ModelVersion, tweet_ids: Sequence[int]) -> list[Row]:
             [list(tweet_ids), version.pk],
         )
         rows = [Row(*row) for row in db.fetchall()]
-    return [replace(row, tag_bytes=bytes(row.tag_bytes), spans=_spans(row.spans)) for row in rows]
+    return [
+        replace(
+            row,
+            tag_bytes=bytes(row.tag_bytes),
+            tags=[(tag, p) for tag, p in _json(row.tags) or []],
+            spans=_json(row.spans),
+        )
+        for row in rows
+    ]
 
 
-def _spans(stored: Any) -> list[list[float]] | None:
-    """JSON that a raw cursor hands over as text."""
-    return json.loads(stored) if isinstance(stored, str) else stored
+def _json(value: Any) -> Any:
+    """Django has a raw cursor hand jsonb over as text."""
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def matches(version: ModelVersion, filters: Filters, *, limit: int | None = None) -> Iterator[Row]:
@@ -429,3 +447,61 @@ def over_time(summary: dict[str, Any]) -> tuple[str, list[tuple[str, int, int]]]
         before = sums.get(first, (0, 0))
         sums[first] = (before[0] + n, before[1] + flagged)
     return unit, [(first.isoformat(), n, flagged) for first, (n, flagged) in sorted(sums.items())]
+
+
+# Export ---------------------------------------------------------------------------------------------------
+
+EXPORT_COLUMNS = (
+    "id", "tweet", "text", "source", "posted_at", "version", "risk", "tags", "tag_probabilities",
+    "verdict", "verdict_origin", "label_tags", "disputed", "in_review",
+)  # fmt: skip
+
+
+def export(
+    version: ModelVersion,
+    filters: Filters,
+    *,
+    name: str | Path,
+    limit: int | None,
+    user: AbstractBaseUser | None,
+    asked: dict[str, str],
+    stream: IO[bytes] | None = None,
+) -> int:
+    """Write the matches to a file whose name says the format, and record who took what. Returns how many."""
+    count = exporting.write_rows(
+        name, EXPORT_COLUMNS, export_rows(version, filters, limit=limit), stream=stream
+    )
+    AuditEvent.objects.create(
+        action=AuditEvent.Action.EXPORT,
+        user=user,  # type: ignore[misc]
+        detail={"what": "flagged", "version": version.number, "filter": asked, "limit": limit},
+        tweets=count,
+    )
+    return count
+
+
+def export_rows(version: ModelVersion, filters: Filters, *, limit: int | None) -> Iterator[tuple[Any, ...]]:
+    names = dict(Tag.objects.values_list("pk", "name"))
+    verdicts = {Verdict.DA: settings.VERDICT_DA, Verdict.NDA: settings.VERDICT_NDA, Verdict.UNSURE: "unsure"}
+    for row in matches(version, filters, limit=limit):
+        label_tags = None if row.tag_ids is None else [names[t] for t in row.tag_ids if t in names]
+        yield (
+            row.external_id,
+            row.tweet_id,
+            row.text,
+            Source(row.source).label,
+            row.posted_at,
+            version.number,
+            row.risk,
+            [names[tag] for tag, _ in row.tags if tag in names],
+            {
+                names[t]: round(b / 255, 3)
+                for t, b in zip(version.tag_ids, row.tag_bytes, strict=False)
+                if t in names
+            },
+            None if row.verdict is None else verdicts[Verdict(row.verdict)],
+            None if row.verdict_origin is None else Origin(row.verdict_origin).label,
+            label_tags,
+            row.is_disputed,
+            row.in_review,
+        )

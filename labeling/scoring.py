@@ -301,11 +301,11 @@ def publish(run: ScoringRun, scorer: _Scorer, progress: Progress) -> None:
         version.score_summary, version.scores_published_at = summary, timezone.now()
         version.save(update_fields=["score_summary", "scores_published_at"])
     if run.activates:
-        from labeling import versions
+        from labeling.versions import NotReady, activate
 
         try:
-            versions.activate(version, user=run.created_by)
-        except versions.NotReady as error:
+            activate(version, user=run.created_by)
+        except NotReady as error:
             raise JobError(str(error)) from error
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from labeling.views import agreement, home, jobs, theme, versions
+from labeling.views import agreement, flagged, home, jobs, theme, versions
 
 app_name = "labeling"
 
@@ -18,6 +18,11 @@ urlpatterns = [
     path("versions/<int:number>/tweets/", versions.version_tweets, name="version-tweets"),
     path("versions/<int:number>/activate/", versions.version_activate, name="version-activate"),
     path("versions/<int:number>/score/", versions.version_score, name="version-score"),
+    # Flagged tweets
+    path("flagged/", flagged.flagged_list, name="flagged"),
+    path("flagged/bulk/", flagged.flagged_bulk, name="flagged-bulk"),
+    path("flagged/undo/", flagged.flagged_undo, name="flagged-undo"),
+    path("flagged/export/", flagged.flagged_export, name="flagged-export"),
     # Jobs
     path("jobs/<int:pk>/", jobs.job_detail, name="job-detail"),
     path("jobs/<int:pk>/cancel/", jobs.job_cancel, name="job-cancel"),

@@ -1,0 +1,49 @@
+"""How flagged tweets are written down: marked words, and links that change one part of the address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django import template
+from django.http import QueryDict
+from django.utils.html import conditional_escape, format_html
+from django.utils.safestring import SafeString, mark_safe
+
+register = template.Library()
+
+FAINT, CLEAR, STRONG = 0.1, 0.33, 0.66  # weights of words, from 0 to 1
+
+
+@register.filter
+def marked(text: str, spans: Sequence[Sequence[float]] | None) -> SafeString:
+    """The text, escaped, with the words that drove its score in <mark>; stray or overlapping spans are left out."""
+    parts: list[str] = []
+    at = 0
+    for start, end, weight in sorted(spans or []):
+        first, last, strength = int(start), int(end), abs(weight)
+        if strength < FAINT or first < at or not first < last <= len(text):
+            continue
+        level = 3 if strength >= STRONG else 2 if strength >= CLEAR else 1
+        parts.append(conditional_escape(text[at:first]))
+        parts.append(
+            format_html(
+                '<mark class="{} w{}">{}</mark>',
+                "towards" if weight > 0 else "against",
+                level,
+                text[first:last],
+            )
+        )
+        at = last
+    parts.append(conditional_escape(text[at:]))
+    return mark_safe("".join(parts))  # noqa: S308 - every part is escaped above
+
+
+@register.simple_tag
+def address(query: QueryDict, **changes: object) -> str:
+    """ "?…" of a query with some parameters replaced; None or "" removes one."""
+    copy = query.copy()
+    for name, value in changes.items():
+        copy.pop(name, None)
+        if value not in (None, ""):
+            copy[name] = str(value)
+    return f"?{copy.urlencode()}" if copy else "?"

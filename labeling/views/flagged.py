@@ -1,0 +1,332 @@
+"""Flagged tweets: the dashboard of the active version, the list under any filter, bulk actions, export."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any, Final
+
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.db import transaction
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_GET, require_POST
+
+from labeling import access, annotation, flagged, review
+from labeling.flagged import Cursor, Filters, LabelState
+from labeling.models import AuditEvent, ModelVersion, Origin, Source, Tag, Verdict
+
+MOST_AT_ONCE: Final = 200  # tweets in one bulk action
+EXPORT_FORMATS: Final = {
+    "csv": "text/csv",
+    "jsonl": "application/jsonl",
+    "parquet": "application/vnd.apache.parquet",
+}
+CURSORS: Final = {"after", "before"}
+
+
+class FilterForm(forms.Form):
+    """The declared fields are the allow-list: anything else in the address is refused."""
+
+    q = forms.CharField(
+        label="Words",
+        required=False,
+        max_length=200,
+        widget=forms.TextInput({"placeholder": 'pill "no script"'}),
+    )
+    min_risk = forms.FloatField(
+        label="Risk from", required=False, min_value=0, max_value=1, widget=forms.NumberInput({"step": "any"})
+    )
+    tag = forms.TypedChoiceField(label="Tag", required=False, coerce=int, empty_value=None)
+    date_from = forms.DateField(label="From", required=False, widget=forms.DateInput({"type": "date"}))
+    date_to = forms.DateField(label="To", required=False, widget=forms.DateInput({"type": "date"}))
+    source = forms.TypedChoiceField(
+        label="Source",
+        required=False,
+        coerce=int,
+        empty_value=None,
+        choices=[("", "Any"), *((s.value, s.label.capitalize()) for s in Source)],
+    )
+    state = forms.ChoiceField(label="Label", required=False)
+
+    def __init__(self, data: Any, *, version: ModelVersion, tags: dict[int, Tag]) -> None:
+        super().__init__(data)
+        self.version = version
+        names = {LabelState.DA: settings.VERDICT_DA, LabelState.NDA: settings.VERDICT_NDA}
+        choices = {
+            "tag": [("", "Any"), *((pk, tag.name) for pk, tag in tags.items())],
+            "state": [("", "Any"), *((s.value, names.get(s, s.label)) for s in LabelState)],
+        }
+        for name, options in choices.items():
+            self.fields[name].choices = options  # type: ignore[attr-defined]
+        for field in self.fields.values():
+            kind = "form-select" if isinstance(field.widget, forms.Select) else "form-control"
+            field.widget.attrs["class"] = f"{kind} {kind}-sm"
+
+    def clean_q(self) -> str:
+        q: str = self.cleaned_data["q"].strip()
+        if q and not any(word.strip('"-') for word in q.split() if not word.startswith("-")):
+            raise forms.ValidationError("Add a word to look for: words to leave out are not enough.")
+        return q
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("date_from") and data.get("date_to") and data["date_from"] > data["date_to"]:
+            self.add_error("date_to", "This day is before the first one.")
+        return data
+
+    @property
+    def filters(self) -> Filters:
+        return Filters(**{name: self.cleaned_data[name] for name in self.fields})
+
+
+def read_filters(request: HttpRequest, version: ModelVersion, *, beside: set[str]) -> FilterForm:
+    """The form of an address; 400 for parameters that are neither filters nor in `beside`."""
+    tags = Tag.objects.in_bulk(version.tag_ids)
+    form = FilterForm(
+        request.GET, version=version, tags={pk: tags[pk] for pk in version.tag_ids if pk in tags}
+    )
+    unknown = set(request.GET) - set(form.fields) - beside
+    if unknown:
+        raise BadRequest(f"Unknown filter: {', '.join(sorted(unknown))[:200]}")
+    return form
+
+
+def read_cursor(request: HttpRequest, name: str) -> Cursor | None:
+    """ "risk_id" of the row that a page begins after."""
+    value = request.GET.get(name)
+    if not value:
+        return None
+    try:
+        risk, tweet_id = value.split("_")
+        cursor = (float(risk), int(tweet_id))
+    except ValueError as error:
+        raise BadRequest(f"Not a place in the list: {value[:80]}") from error
+    if not (0 <= cursor[0] <= 1 and 0 <= cursor[1] < 2**63):
+        raise BadRequest(f"Not a place in the list: {value[:80]}")
+    return cursor
+
+
+def written(cursor: Cursor | None) -> str:
+    return "" if cursor is None else f"{cursor[0]!r}_{cursor[1]}"
+
+
+def scored_version() -> ModelVersion | None:
+    """The active version, if its scores can be seen. Without its report, which is heavy and not shown here."""
+    version = ModelVersion.objects.defer("report", "snapshot", "config").filter(is_active=True).first()
+    return version if version and version.scores_published_at else None
+
+
+# The page -------------------------------------------------------------------------------------------------
+
+
+@access.analyst
+@require_GET
+def flagged_list(request: HttpRequest) -> HttpResponse:
+    version = scored_version()
+    if version is None:
+        newest = ModelVersion.objects.ready().only("number", "scores_published_at").first()
+        return render(request, "labeling/flagged_empty.html", {"newest": newest})
+    form = read_filters(request, version, beside=CURSORS)
+    context = {"version": version, "form": form, "summary": version.score_summary}
+    after, before = read_cursor(request, "after"), read_cursor(request, "before")
+    if form.is_valid():
+        context |= list_context(version, form, after=after, before=before)
+    is_fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
+    if is_fragment:
+        return render(request, "labeling/flagged.html#list", context)
+    undo = request.session.get("flagged_undo")
+    context |= dashboard_context(version, form) | {
+        "undo": undo,
+        "shows_dashboard": form.is_valid() and form.filters.is_plain and not (after or before),
+    }
+    return render(request, "labeling/flagged.html", context)
+
+
+def list_context(
+    version: ModelVersion, form: FilterForm, *, after: Cursor | None, before: Cursor | None
+) -> dict[str, Any]:
+    filters = form.filters
+    page = flagged.page_of(version, filters, after=after, before=before)
+    count = page.count
+    if filters.is_plain and count is not None:  # stored exactly at publication
+        count, page.count_is_capped = version.score_summary["flagged"], False
+    names = dict(form.fields["tag"].choices)  # type: ignore[attr-defined]
+    least = flagged.min_risk_of(version, filters)
+    return {
+        "filters": filters,
+        "page": page,
+        "count": count,
+        "after": written(page.after),
+        "before": written(page.before),
+        "tag_names": names,
+        "lines": [line_of(row, names) for row in page.rows],
+        "min_risk": least,
+        "is_raised": filters.min_risk is not None and filters.min_risk < least,
+        "formats": list(EXPORT_FORMATS),
+        "export_limit": settings.EXPORT_LIMIT,
+        "most_at_once": MOST_AT_ONCE,
+    }
+
+
+def line_of(row: flagged.Row, tag_names: dict[int, str]) -> dict[str, Any]:
+    return {
+        "row": row,
+        "tags": [(tag_names[tag], probability) for tag, probability in row.tags if tag in tag_names],
+        "source": Source(row.source).label,
+        "origin": "" if row.verdict_origin is None else Origin(row.verdict_origin).label,
+    }
+
+
+def dashboard_context(version: ModelVersion, form: FilterForm) -> dict[str, Any]:
+    """Figures that were stored at publication, as tables; the charts read the same numbers as JSON."""
+    summary = version.score_summary
+    names = dict(form.fields["tag"].choices)  # type: ignore[attr-defined]
+    by_tag = sorted(
+        (
+            (names[row["tag"]], row["tag"], row["flagged"], row["n"])
+            for row in summary["tags"]
+            if row["tag"] in names
+        ),
+        key=lambda row: -row[2],
+    )
+    unit, times = flagged.over_time(summary)
+    edges, counts = summary["histogram"]["edges"], summary["histogram"]["counts"]
+    sources = [(Source(int(key)).label, *figures) for key, figures in sorted(summary["sources"].items())]
+    return {
+        "by_tag": by_tag,
+        "unit": unit,
+        "times": times,
+        "bins": list(zip(edges, edges[1:], counts, strict=False)),
+        "sources": sources,
+        "share": summary["flagged"] / summary["n"] if summary["n"] else None,
+        "charts": {
+            "tags": {"labels": [row[0] for row in by_tag], "values": [row[2] for row in by_tag]},
+            "times": {"labels": [row[0] for row in times], "values": [row[2] for row in times], "unit": unit},
+            "risk": {"edges": edges, "counts": counts, "threshold": summary["threshold"]},
+        },
+    }
+
+
+# Bulk actions ---------------------------------------------------------------------------------------------
+
+ACTIONS: Final = {
+    "review": "sent to review",
+    "da": "marked {DA}",
+    "nda": "marked {NDA}",
+}
+
+
+@access.analyst
+@require_POST
+def flagged_bulk(request: HttpRequest) -> HttpResponseBase:
+    """One judgement for the chosen tweets, under one audit event that can take it back."""
+    action = request.POST.get("action", "")
+    ids = chosen_ids(request)
+    back = safe_next(request)
+    if action not in ACTIONS:
+        raise BadRequest("Unknown action")
+    if not ids:
+        messages.warning(request, "Choose at least one tweet first.")
+        return redirect(back)
+    assert isinstance(request.user, User)
+    with transaction.atomic():
+        event = AuditEvent.objects.create(
+            action=AuditEvent.Action.BULK,
+            user=request.user,
+            detail={"page": "flagged", "choice": action, "filter": back.partition("?")[2]},
+            tweets=len(ids),
+        )
+        if action == "review":
+            changed = review.send_to_review(ids, by=request.user, audit_event=event)
+        else:
+            verdict = Verdict.DA if action == "da" else Verdict.NDA
+            changed = annotation.annotate_many(
+                tweet_ids=ids, annotator=request.user, verdict=verdict, audit_event=event
+            )
+    done = ACTIONS[action].format(DA=settings.VERDICT_DA, NDA=settings.VERDICT_NDA)
+    text = f"{changed} tweet{'' if changed == 1 else 's'} {done}."
+    if changed < len(ids):
+        text += f" {len(ids) - changed} waited for review already."
+    request.session["flagged_undo"] = {"event": event.pk, "text": text} if changed else None
+    if not changed:
+        messages.info(request, text)
+    return redirect(back)
+
+
+@access.analyst
+@require_POST
+def flagged_undo(request: HttpRequest) -> HttpResponseBase:
+    """Take one's own bulk action back. Safe to press twice."""
+    number = request.POST.get("event", "")
+    event = get_object_or_404(
+        AuditEvent, pk=int(number) if number.isdecimal() else 0, action=AuditEvent.Action.BULK
+    )
+    if event.user_id != request.user.pk and not access.has_role(request.user, "reviewer"):
+        raise PermissionDenied("Only a reviewer can undo what a colleague has done.")
+    assert isinstance(request.user, User)
+    undone = annotation.retract_event(event, by=request.user) + review.withdraw_event(event)
+    request.session.pop("flagged_undo", None)
+    messages.success(
+        request,
+        f"Undone for {undone} tweet{'' if undone == 1 else 's'}."
+        if undone
+        else "There was nothing left to undo.",
+    )
+    return redirect(safe_next(request))
+
+
+def chosen_ids(request: HttpRequest) -> list[int]:
+    """Ids of tweets that the active version has scored, in a form's "tweet" fields."""
+    values = request.POST.getlist("tweet")
+    if len(values) > MOST_AT_ONCE or not all(v.isdecimal() and len(v) < 19 for v in values):
+        raise BadRequest("Not a selection of tweets")
+    version = scored_version()
+    ids = list(dict.fromkeys(int(value) for value in values))
+    return [row.tweet_id for row in flagged.rows_of(version, ids)] if version else []
+
+
+def safe_next(request: HttpRequest) -> str:
+    """Where the form came from: a page of this list, never another site."""
+    target = request.POST.get("next", "")
+    home = reverse("labeling:flagged")
+    is_ours = target.startswith(home) and url_has_allowed_host_and_scheme(target, allowed_hosts=None)
+    return target if is_ours else home
+
+
+# Export ---------------------------------------------------------------------------------------------------
+
+
+@access.analyst
+@require_GET
+def flagged_export(request: HttpRequest) -> HttpResponseBase:
+    """What is filtered, as a file. Recorded before the first byte leaves."""
+    version = scored_version()
+    if version is None:
+        messages.warning(request, "There is nothing to export: no version with published scores is active.")
+        return redirect("labeling:flagged")
+    form = read_filters(request, version, beside={"format"})
+    kind = request.GET.get("format", "csv")
+    if kind not in EXPORT_FORMATS or not form.is_valid():
+        raise BadRequest("Unknown format, or a filter with an error")
+    name = f"flagged-version-{version.number}.{kind}"
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
+    count = flagged.export(
+        version,
+        form.filters,
+        name=name,
+        stream=file,
+        limit=settings.EXPORT_LIMIT,
+        user=request.user,  # type: ignore[arg-type]
+        asked={key: str(value) for key, value in request.GET.items() if value},
+    )
+    file.seek(0)
+    response = FileResponse(file, as_attachment=True, filename=name, content_type=EXPORT_FORMATS[kind])
+    response["X-Content-Type-Options"] = "nosniff"
+    response["X-Rows"] = str(count)
+    return response

@@ -1,0 +1,291 @@
+"""The flagged list: every filter, alone and together, against a plain reading of the same rows."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from django.core.management import CommandError, call_command
+
+from labeling import annotation, flagged, jobs, review, scoring
+from labeling.flagged import Filters, LabelState
+from labeling.models import AuditEvent, FlaggedWords, ModelVersion, Origin, Source, Tweet
+from tests.factories import make_tag, make_tweet, make_version
+from tests.fake_predictor import FakePredictor
+
+
+def score_all(
+    monkeypatch: pytest.MonkeyPatch, tag_names: list[str], *, threshold: float = 0.5
+) -> ModelVersion:
+    """An active version that has scored every tweet by what its text says: see FakePredictor."""
+    monkeypatch.setattr(scoring, "predictor_of", lambda version: FakePredictor(tag_names, threshold))
+    version = make_version(tag_ids=[make_tag(name).pk for name in tag_names], threshold=threshold)
+    run = scoring.start_run(version, user=None, activates=True)
+    job = jobs.run_job(run.job_id or 0, scoring.work, heartbeat=False)
+    assert job is not None
+    assert job.error == ""
+    version.refresh_from_db()
+    return version
+
+
+@pytest.fixture
+def version(db: None, monkeypatch: pytest.MonkeyPatch) -> ModelVersion:
+    return score_all(monkeypatch, ["opioids", "overdose"])
+
+
+def ids(version: ModelVersion, filters: Filters | None = None, *, size: int = 50) -> list[int]:
+    """All pages of the list, one after the other."""
+    found: list[int] = []
+    after = None
+    for _ in range(200):
+        page = flagged.page_of(version, filters or Filters(), after=after, size=size)
+        found += [row.tweet_id for row in page.rows]
+        if page.after is None:
+            return found
+        after = page.after
+    raise AssertionError("the pages do not end")
+
+
+@pytest.fixture
+def corpus(db: None) -> list[Tweet]:
+    """48 tweets over all combinations of source, date, tags and risk; some labelled, some sent to review."""
+    rows = itertools.product(
+        [0.95, 0.7, 0.5, 0.3],
+        [Source.GENERAL, Source.SPECIFIC],
+        [datetime(2026, 3, 1, 23, 59, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC), None],
+        ["opioids", "nothing"],
+    )
+    return [
+        make_tweet(f"risk={risk} {tag} word{number % 5}", source=source, posted_at=posted)
+        for number, (risk, source, posted, tag) in enumerate(rows)
+    ]
+
+
+@pytest.fixture
+def labelled(corpus: list[Tweet], version: ModelVersion, analyst, reviewer) -> ModelVersion:
+    for number, tweet in enumerate(corpus):
+        if number % 4 != 3:
+            annotation.annotate(tweet_id=tweet.pk, annotator=analyst, verdict=number % 4, tag_ids=None)
+        if number % 6 == 0:
+            annotation.annotate(
+                tweet_id=tweet.pk, annotator=reviewer, verdict=1, tag_ids=None, origin=Origin.REVIEW
+            )
+    review.send_to_review([t.pk for t in corpus[1::4]], by=analyst)
+    return version
+
+
+def plainly(tweet: Tweet, version: ModelVersion, filters: Filters) -> bool:
+    """Whether a tweet matches, said in Python."""
+    risk = float(tweet.text.split()[0].removeprefix("risk="))
+    label = getattr(tweet, "label", None)
+    verdict, origin = (label.verdict, label.verdict_origin) if label else (None, None)
+    day = tweet.posted_at.date() if tweet.posted_at else None
+    states = {
+        "": True,
+        LabelState.UNLABELLED: verdict is None,
+        LabelState.LABELLED: verdict is not None and origin in (Origin.ANALYST, Origin.REVIEW),
+        LabelState.DA: verdict == 1,
+        LabelState.NDA: verdict == 0,
+        LabelState.UNSURE: verdict == 2,
+        LabelState.IN_REVIEW: any(item.state == "open" for item in tweet.reviewitem_set.all()),
+        LabelState.REVIEWED: origin == Origin.REVIEW,
+    }
+    return (
+        risk >= (0.5 if filters.min_risk is None else max(filters.min_risk, 0.1))
+        and (filters.tag is None or (filters.tag == version.tag_ids[0] and "opioids" in tweet.text))
+        and (filters.source is None or tweet.source == filters.source)
+        and (filters.date_from is None or (day is not None and day >= filters.date_from))
+        and (filters.date_to is None or (day is not None and day <= filters.date_to))
+        and all(word in tweet.text.split() for word in filters.q.split())
+        and states[filters.state]
+    )
+
+
+CASES: list[dict] = [
+    {},
+    {"min_risk": 0.7},
+    {"min_risk": 0.0},
+    {"tag": 0},
+    {"source": 1},
+    {"date_from": date(2026, 3, 2)},
+    {"date_to": date(2026, 3, 1)},
+    {"date_from": date(2026, 3, 1), "date_to": date(2026, 3, 1)},
+    {"q": "word3"},
+    {"q": "word3 opioids"},
+    *({"state": state} for state in LabelState.values),
+    {"q": "word1", "state": "unlabelled"},
+    {"q": "word1", "state": "da", "tag": 0, "source": 2, "min_risk": 0.3},
+    {"tag": 0, "source": 1, "date_from": date(2026, 3, 1)},
+    {"tag": 0, "state": "unlabelled"},
+    {"state": "reviewed", "source": 2, "date_to": date(2026, 3, 2)},
+]
+
+
+@pytest.mark.parametrize("size", [3, 50])
+@pytest.mark.parametrize("bounded", [True, False], ids=["by list", "by walk"])
+def test_every_filter_finds_what_a_plain_reading_finds(
+    labelled: ModelVersion, bounded: bool, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever index it starts from, and whether or not its windows are full."""
+    if not bounded:
+        monkeypatch.setattr(flagged, "IDS_UP_TO", 1)
+        monkeypatch.setattr(flagged, "DATED_UP_TO", 0)
+        monkeypatch.setattr(flagged, "LOOKUP_WINDOW", 4)
+        monkeypatch.setattr(flagged, "TEXT_WINDOW", 4)
+    tweets = list(Tweet.objects.select_related("label").prefetch_related("reviewitem_set"))
+    tweets.sort(key=lambda t: (-float(t.text.split()[0].removeprefix("risk=")), -t.pk))
+    for case in CASES:
+        filters = Filters(**{**case, **({"tag": labelled.tag_ids[0]} if "tag" in case else {})})
+        expected = [t.pk for t in tweets if plainly(t, labelled, filters)]
+        assert ids(labelled, filters, size=size) == expected, case
+
+
+@pytest.mark.django_db
+def test_each_start_is_chosen_for_what_it_bounds(labelled: ModelVersion) -> None:
+    def start(**filters: object) -> str:
+        return flagged.choose_start(labelled, Filters(**filters)).start  # type: ignore[arg-type]
+
+    assert start() == "risk"
+    assert start(source=1) == "risk"
+    assert start(tag=labelled.tag_ids[0]) == "tag"
+    assert start(date_from=date(2026, 3, 1)) == "date"
+    assert start(q="word1") == "ids"
+    assert start(state="da") == "ids"
+    assert start(state="unlabelled") == "risk"
+
+
+@pytest.mark.django_db
+def test_pages_lead_back_the_way_they_came(corpus: list[Tweet], version: ModelVersion) -> None:
+    first = flagged.page_of(version, Filters(), size=10)
+    second = flagged.page_of(version, Filters(), after=first.after, size=10)
+    third = flagged.page_of(version, Filters(), after=second.after, size=10)
+    assert first.before is None
+    back = flagged.page_of(version, Filters(), before=third.before, size=10)
+    assert [r.tweet_id for r in back.rows] == [r.tweet_id for r in second.rows]
+    again = flagged.page_of(version, Filters(), before=back.before, size=10)
+    assert [r.tweet_id for r in again.rows] == [r.tweet_id for r in first.rows]
+    assert again.before is None
+    assert again.after is not None
+
+
+@pytest.mark.django_db
+def test_counts_are_exact_until_they_are_capped(
+    corpus: list[Tweet], version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = flagged.page_of(version, Filters(min_risk=0.7), size=5)
+    assert (page.count, page.count_is_capped) == (24, False)
+    monkeypatch.setattr(flagged, "COUNT_UP_TO", 10)
+    page = flagged.page_of(version, Filters(min_risk=0.7), size=5)
+    assert (page.count, page.count_is_capped) == (10, True)
+    assert flagged.page_of(version, Filters(), after=page.after).count is None
+
+
+@pytest.mark.django_db
+def test_a_full_window_says_how_far_it_looked(
+    corpus: list[Tweet], version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flagged, "IDS_UP_TO", 1)
+    monkeypatch.setattr(flagged, "TEXT_WINDOW", 12)
+    page = flagged.page_of(version, Filters(q="word1"))
+    assert page.words_capped
+    assert page.looked_down_to == pytest.approx(0.95)
+    assert page.count_is_capped
+    assert page.after is not None
+
+
+@pytest.mark.django_db
+def test_a_line_shows_the_label_the_words_and_the_tags(corpus: list[Tweet], labelled: ModelVersion) -> None:
+    row = next(row for row in flagged.page_of(labelled, Filters()).rows if row.tweet_id == corpus[0].pk)
+    assert (row.verdict, row.verdict_origin) == (1, Origin.REVIEW)
+    assert dict(row.tags) == pytest.approx({labelled.tag_ids[0]: 0.8})
+    assert row.spans == [[0, 9, 0.7]]
+    FlaggedWords.objects.all().delete()
+    assert flagged.page_of(labelled, Filters()).rows[0].spans is None
+
+
+@pytest.mark.django_db
+def test_another_version_s_scores_are_not_read(
+    corpus: list[Tweet], version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "predictor_of", lambda version: FakePredictor([]))
+    other = make_version(tag_ids=[], threshold=0.9)
+    run = scoring.start_run(other, user=None, activates=False)
+    jobs.run_job(run.job_id or 0, scoring.work, heartbeat=False)
+    other.refresh_from_db()
+    assert len(ids(other)) == 12
+    assert len(ids(version)) == 36
+
+
+@pytest.mark.django_db
+def test_an_erased_tweet_disappears_from_the_list(corpus: list[Tweet], version: ModelVersion) -> None:
+    gone = corpus[0].pk
+    corpus[0].delete()
+    assert gone not in ids(version)
+
+
+def test_days_are_joined_to_weeks_and_months() -> None:
+    days = [["2026-01-01", 5, 1], ["2026-01-02", 5, 2], [None, 9, 9]]
+    assert flagged.over_time({"days": days}) == ("day", [("2026-01-01", 5, 1), ("2026-01-02", 5, 2)])
+    days.insert(2, ["2026-04-30", 7, 3])
+    assert flagged.over_time({"days": days}) == ("week", [("2025-12-29", 10, 3), ("2026-04-27", 7, 3)])
+    days.insert(3, ["2029-04-30", 1, 0])
+    unit, rows = flagged.over_time({"days": days})
+    assert (unit, rows[0], len(rows)) == ("month", ("2026-01-01", 10, 3), 3)
+    assert flagged.over_time({"days": [[None, 9, 9]]}) == ("day", [])
+
+
+# Export ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_an_export_holds_what_is_filtered_and_is_recorded(
+    corpus: list[Tweet], version: ModelVersion, tmp_path: Path, analyst
+) -> None:
+    file = tmp_path / "out.jsonl"
+    count = flagged.export(
+        version, Filters(min_risk=0.7, source=1), name=file, limit=None, user=analyst, asked={"source": "1"}
+    )
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert count == len(rows) == 12
+    assert [row["tweet"] for row in rows] == ids(version, Filters(min_risk=0.7, source=1))
+    assert rows[0]["tag_probabilities"] == {"opioids": 0.051, "overdose": 0.051}
+    event = AuditEvent.objects.get(action="export")
+    assert (event.user, event.tweets, event.detail["filter"]) == (analyst, 12, {"source": "1"})
+
+
+@pytest.mark.django_db
+def test_cells_that_a_spreadsheet_would_run_are_defused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make_tweet('=HYPERLINK("http://evil") risk=0.9', external_id="@id")
+    version = score_all(monkeypatch, ["opioids"])
+    flagged.export(version, Filters(), name=tmp_path / "a.csv", limit=None, user=None, asked={})
+    with (tmp_path / "a.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert (row["id"], row["text"][:2]) == ("'@id", "'=")
+
+
+@pytest.mark.django_db
+def test_the_command_writes_what_its_options_say(
+    corpus: list[Tweet], version: ModelVersion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "out.parquet"
+    call_command("export_flagged", str(file), "--tag", "Opioids", "--from", "2026-03-02", "--limit", "5")
+    assert pyarrow.parquet.read_table(file).num_rows == 5
+    assert capsys.readouterr().out.startswith(f"Wrote 5 tweets flagged by version {version.number} in ")
+    assert AuditEvent.objects.get(action="export").detail["limit"] == 5
+    with pytest.raises(CommandError, match="no tag cats"):
+        call_command("export_flagged", str(file), "--tag", "cats")
+    with pytest.raises(CommandError, match="does not say the format"):
+        call_command("export_flagged", str(tmp_path / "out.docx"))
+
+
+@pytest.mark.django_db
+def test_the_command_says_what_to_do_without_an_active_version(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="score --activate"):
+        call_command("export_flagged", str(tmp_path / "out.csv"))
