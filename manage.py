@@ -5,7 +5,16 @@ import os
 import sys
 
 # Commands that are right without a database.
-NO_DATABASE = {"help", "version", "check", "collectstatic", "findstatic", "makemessages", "diffsettings"}
+NO_DATABASE = {
+    "help",
+    "version",
+    "check",
+    "collectstatic",
+    "findstatic",
+    "makemessages",
+    "diffsettings",
+    "--version",
+}
 
 
 def main() -> None:
@@ -14,7 +23,7 @@ def main() -> None:
 
     arguments = sys.argv[1:]
     share = None
-    if arguments and arguments[0] not in NO_DATABASE and not {"-h", "--help", "--version"} & set(arguments):
+    if arguments and arguments[0] not in NO_DATABASE and not {"-h", "--help"} & set(arguments):
         try:
             share = embedded.use(say=lambda text: print(f"Embedded servers: {text}", file=sys.stderr))  # noqa: T201
         except embedded.EmbeddedError as error:

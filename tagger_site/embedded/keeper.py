@@ -46,14 +46,14 @@ def keep(var: Path, names: list[str], *, durable: bool) -> None:
         state.write_text(json.dumps({"pid": os.getpid(), "servers": names}))
         _fall_silent(open_log(found, "keeper.log"))
         # Held until this process ends: a newcomer waits for the stop, then starts a keeper of its own.
-        unused = _watch(servers, var / "users.lock")  # noqa: F841
+        unused = _watch(servers, var / "users.lock", state=state)  # noqa: F841
     finally:
         state.unlink(missing_ok=True)
         for server in servers:
             server.stop()
 
 
-def _watch(servers: list[Server], users: Path) -> IO[str]:
+def _watch(servers: list[Server], users: Path, *, state: Path) -> IO[str]:
     """Returns the lock when the last user has gone."""
     crashes: list[float] = []
     while (unused := try_lock(users, fcntl.LOCK_EX)) is None:
@@ -64,7 +64,10 @@ def _watch(servers: list[Server], users: Path) -> IO[str]:
                 _say(f"{server.name} ended with code {server.process.returncode}")
                 if len(crashes) > 5:
                     raise EmbeddedError(f"{server.name} keeps ending; see {server.log}")
+                announcement = state.read_text()
+                state.unlink()  # newcomers wait until it answers again
                 server.start()
+                state.write_text(announcement)
         time.sleep(POLL_SECONDS)
     return unused
 
