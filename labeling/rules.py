@@ -142,8 +142,9 @@ def check_pattern(kind: str, pattern: str) -> None:
         raise ValidationError("The pattern contains a control character.")
     if kind == Rule.Kind.TERM and len(pattern.split()) > 1:
         raise ValidationError("A term is one word. Choose “phrase” for words in a row.")
-    if kind == Rule.Kind.REGEX:
-        _compile(pattern, shown=pattern)  # alone first: the message is then about what was typed
+    if kind != Rule.Kind.REGEX:
+        return  # words are taken literally: nothing can be wrong with them
+    _compile(pattern, shown=pattern)  # alone first: the message is then about what was typed
     compiled = _compile(Matcher.of(kind, pattern).exact, shown=pattern)
     if compiled.programsize > MAX_PROGRAM_SIZE:
         raise ValidationError("The pattern is too large. Shorten it, or lower its repetitions {…}.")

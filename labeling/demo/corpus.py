@@ -115,7 +115,7 @@ def link(rng: random.Random) -> str:
 def typo(text: str, rng: random.Random) -> str:
     """One slip of the finger: a letter left out, doubled, or changed places with the next."""
     place = rng.randrange(max(1, len(text) - 1))
-    if not text[place].isalpha():
+    if not text[place].isalpha() or "@" in text:  # a handle with a slip could be somebody's
         return text
     kind = rng.randrange(3)
     if kind == 0:

@@ -90,15 +90,27 @@ def import_rules(rows: Iterable[Row], *, user: AbstractBaseUser | None = None) -
     """
     result = Result()
     known = {tag.name.lower(): tag for tag in Tag.objects.all()}
+    there = set(Rule.objects.values_list("tag_id", "kind", "pattern", "is_exclusion"))
+    added: list[Rule] = []
     for number, row in rows:
         try:
             if isinstance(row, str):
                 raise ValidationError(row)
             tag = _tag_of(row, known, result)
-            if str(row.get("pattern") or "").strip():
-                _add_rule(row, tag, user, result)
+            if not str(row.get("pattern") or "").strip():
+                continue
+            rule = _rule_of(row, tag, user)
         except ValidationError as error:
             result.rejected.append((number, " ".join(error.messages)))
+            continue
+        key = (rule.tag_id, rule.kind, rule.pattern, rule.is_exclusion)
+        if key in there:
+            result.rules_known += 1
+        else:
+            there.add(key)
+            added.append(rule)
+    Rule.objects.bulk_create(added, batch_size=1_000)
+    result.rules_added = len(added)
     return result
 
 
@@ -117,21 +129,12 @@ def _tag_of(row: dict[str, Any], known: dict[str, Tag], result: Result) -> Tag:
     return tag
 
 
-def _add_rule(row: dict[str, Any], tag: Tag, user: AbstractBaseUser | None, result: Result) -> None:
+def _rule_of(row: dict[str, Any], tag: Tag, user: AbstractBaseUser | None) -> Rule:
     kind = str(row.get("kind") or Rule.Kind.TERM).strip().lower()
     pattern = normalise_pattern(kind, str(row["pattern"]))
     check_pattern(kind, pattern)
-    _, is_new = Rule.objects.get_or_create(
-        tag=tag,
-        kind=kind,
-        pattern=pattern,
-        is_exclusion=str(row.get("exclusion") or "").strip().lower() in YES,
-        defaults={"created_by": user},  # type: ignore[misc]
-    )
-    if is_new:
-        result.rules_added += 1
-    else:
-        result.rules_known += 1
+    is_exclusion = str(row.get("exclusion") or "").strip().lower() in YES
+    return Rule(tag=tag, kind=kind, pattern=pattern, is_exclusion=is_exclusion, created_by=user)  # type: ignore[misc]
 
 
 def load_starter(*, user: AbstractBaseUser | None = None) -> Result:
