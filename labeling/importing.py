@@ -8,38 +8,32 @@ from __future__ import annotations
 import csv
 import hashlib
 import hmac
-import io
 import secrets
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.files import File
 from django.db import connection, transaction
-from django.db.models import F, Max
-from django.utils import timezone
-from django.utils.text import slugify
-from numpy.typing import NDArray
 
 from labeling import batches, jobs, search_index
-from labeling.batches import COPY_COLUMNS, Batch
+from labeling.batches import Preparer
 from labeling.exporting import safe_cell
 from labeling.import_process import first_rows, prepared_batches
-from labeling.jobs import JobError, Progress, Superseded
-from labeling.labels import derive_labels
+from labeling.import_writing import Lanes, Writing
+from labeling.jobs import JobError, Progress
 from labeling.mapping import Mapping, guess_mapping
-from labeling.models import Import, Job, Origin, Source, Tag, Verdict
+from labeling.models import Import, Job, Source, Tag, Verdict
 from labeling.reading import UnreadableFileError
+from labeling.tags import create_tag
 
 LOCK_KEY = 7_241_001  # Postgres advisory lock: one import writes at a time
 LARGE = 10_000  # imported rows from which the planner's statistics are renewed
-SURPRISING = 1_000  # judged rows in a first batch that the planner had better know of
 REJECTED_COLUMNS = ["line", "reason", "row"]
 
 
@@ -81,6 +75,70 @@ def author_key() -> str:
     return hmac.digest(settings.SECRET_KEY.encode(), b"labeling: author names", hashlib.sha256).hex()
 
 
+@dataclass(frozen=True, slots=True)
+class TrialRow:
+    """How one row of the sample would be imported, or why it would not."""
+
+    name: str = ""
+    text: str = ""
+    date: str = ""
+    is_undated: bool = False
+    verdict: int | None = None
+    tags: list[str] | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A mapping tried out on the sample."""
+
+    rows: list[TrialRow]
+    problems: list[str]  # why the import cannot start; empty when it can
+    unknown_tags: list[str]
+
+    @property
+    def rejected(self) -> int:
+        return sum(bool(row.problem) for row in self.rows)
+
+    @property
+    def undated(self) -> int:
+        return sum(row.is_undated for row in self.rows)
+
+
+def try_mapping(row: Import, mapping: Mapping) -> Trial:
+    """Read the sample of an upload by this mapping. Nothing is written."""
+    columns, samples = row.mapping["sample"]["columns"], row.mapping["sample"]["rows"]
+    if problems := mapping.problems(columns):
+        return Trial([], problems, [])
+    picks = [columns.index(name) for name in mapping.wanted]
+    known = tuple(Tag.objects.values_list("name", flat=True))
+    unknown: dict[str, None] = {}
+    rows = []
+    for sample in samples:
+        cells = [sample[pick] for pick in picks]
+        rows.append(_try_row(_preparing(row, mapping, known), cells))
+        if mapping.unknown_tags != "create":
+            creating = Mapping.from_json({**mapping.as_json(), "unknown_tags": "create"})
+            preparer = Preparer(_preparing(row, creating, known))
+            preparer.add(1, cells)
+            unknown.update(dict.fromkeys(preparer.batch.new_tags))
+    if mapping.unknown_tags == "create":
+        names = {tag.lower() for tag in known}
+        unknown = {tag: None for found in rows for tag in found.tags or () if tag not in names}
+    return Trial(rows, [], list(unknown))
+
+
+def _try_row(job: batches.Job, cells: list[Any]) -> TrialRow:
+    preparer = Preparer(job)
+    preparer.add(1, cells)
+    batch = preparer.batch
+    if batch.rejected:
+        return TrialRow(problem=batch.rejected[0][1])
+    name, text, _, date = preparer.rows[0]
+    verdict, tags = (batch.verdicts[0], batch.tags[0]) if batch.judged else (None, None)
+    return TrialRow(name, text, date, bool(batch.undated), verdict, tags)
+
+
 def start(row: Import, mapping: Mapping, *, user: AbstractBaseUser | None, path: str = "") -> Job:
     """Queue the job of an import. `path` is given by a command whose file is not an upload."""
     with transaction.atomic():
@@ -88,6 +146,28 @@ def start(row: Import, mapping: Mapping, *, user: AbstractBaseUser | None, path:
         row.mapping = {**mapping.as_json(), **({"path": path} if path else {})}
         row.save()
     return row.job
+
+
+def resume(row: Import, *, user: AbstractBaseUser | None) -> Job:
+    """Queue a new job for an import that failed or was cancelled; it goes on after the last batch."""
+    return start(row, Mapping.from_json(row.mapping), user=user, path=row.mapping.get("path", ""))
+
+
+def discard(row: Import) -> None:
+    """Forget an upload whose import was never started."""
+    row.file.delete(save=False)
+    row.delete()
+
+
+def first_rejected(row: Import, count: int) -> list[list[str]]:
+    """[line, reason, row] of the first rejected rows."""
+    if not row.rejected_file:
+        return []
+    try:
+        with Path(row.rejected_file.path).open(encoding="utf-8", newline="") as stream:
+            return list(islice(csv.reader(stream), 1, count + 1))
+    except OSError:
+        return []
 
 
 # The job -------------------------------------------------------------------------------------------------
@@ -127,24 +207,15 @@ def _with_count(reason: str, row: Import) -> str:
 def _run(row: Import, path: str, *, job: Job, progress: Progress, rejected: _RejectedRows) -> None:
     mapping = Mapping.from_json(row.mapping)
     tag_ids = {name.lower(): pk for pk, name in Tag.objects.values_list("pk", "name")}
-    prepared = batches.Job(
-        source=row.source,
-        import_id=row.pk,
-        mapping=mapping.as_json(),
-        author_key=author_key(),
-        known_tags=tuple(tag_ids),
-        verdict_words=verdict_words(),
-        batch_rows=settings.IMPORT_BATCH_ROWS,
-    )
     source = prepared_batches(
         path,
         name=row.file_name,
-        job=prepared,
+        job=_preparing(row, mapping, tuple(tag_ids)),
         memory_mb=settings.IMPORT_MEMORY_MB,
         waiting=progress.write,
     )
     resumed_at = row.rows_read
-    with _Lanes() as lanes:
+    with Lanes() as lanes:
         for batch in source:
             rejected.write(batch.rejected)
             if batch.end <= resumed_at:
@@ -157,17 +228,24 @@ def _run(row: Import, path: str, *, job: Job, progress: Progress, rejected: _Rej
             progress.report(stage="Importing", done=done.end if done else None, total=total or None)
 
 
+def _preparing(row: Import, mapping: Mapping, tags: tuple[str, ...]) -> batches.Job:
+    return batches.Job(
+        source=row.source,
+        import_id=row.pk or 0,
+        mapping=mapping.as_json(),
+        author_key=author_key(),
+        known_tags=tags,
+        verdict_words=verdict_words(),
+        batch_rows=settings.IMPORT_BATCH_ROWS,
+    )
+
+
 def _create_tags(names: Sequence[str]) -> dict[str, int]:
     """Tags that the file brought, at the end of the list."""
-    made: dict[str, int] = {}
-    for name in names:
-        position = (Tag.objects.aggregate(last=Max("position"))["last"] or 0) + 1
-        base = slugify(name)[:50] or "tag"
-        slug = base if not Tag.objects.filter(slug=base).exists() else f"{base}-{secrets.token_hex(3)}"
-        found = Tag.objects.filter(name__iexact=name).first()
-        tag = found or Tag.objects.create(name=name, slug=slug, position=position)
-        made[name.lower()] = tag.pk
-    return made
+    found = {
+        name.lower(): Tag.objects.filter(name__iexact=name).first() or create_tag(name) for name in names
+    }
+    return {name: tag.pk for name, tag in found.items()}
 
 
 @contextmanager
@@ -215,140 +293,3 @@ class _RejectedRows:
             csv.writer(self.stream).writerow(REJECTED_COLUMNS)
         csv.writer(self.stream).writerows([number, reason, safe_cell(row)] for number, reason, row in rows)
         self.stream.flush()
-
-
-# Writing -------------------------------------------------------------------------------------------------
-
-
-class _Lanes:
-    """Writes batches two at a time, each on a connection of its own, and commits them in their order.
-
-    A file of one batch is written in this thread: most files are small, and threads cost connections.
-    """
-
-    def __init__(self) -> None:
-        self.pool: ThreadPoolExecutor | None = None
-        self.running: list[tuple[Writing, Future[None]]] = []
-
-    def __enter__(self) -> _Lanes:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        try:
-            while self.running and kind is None:
-                self._await_oldest()
-        finally:
-            if self.pool:
-                self.pool.shutdown(cancel_futures=True)
-
-    def put(self, writing: Writing, *, last: bool) -> Batch | None:
-        """Start writing. Returns the batch that has been committed meanwhile, if any."""
-        if settings.IMPORT_LANES < 2 or (last and self.pool is None):
-            writing.run(None)
-            return writing.batch
-        if self.pool is None:
-            self.pool = ThreadPoolExecutor(settings.IMPORT_LANES)
-        before = self.running[-1] if self.running else None
-        for other, _ in self.running:
-            writing.leave_out(other.batch.keys)
-        self.running.append((writing, self.pool.submit(writing.run_in_thread, before[1] if before else None)))
-        return self._await_oldest() if len(self.running) > settings.IMPORT_LANES else None
-
-    def _await_oldest(self) -> Batch:
-        writing, future = self.running.pop(0)
-        future.result()
-        return writing.batch
-
-
-@dataclass(slots=True)
-class Writing:
-    """One batch on its way into the database."""
-
-    batch: Batch
-    import_id: int
-    tag_ids: dict[str, int]
-    keep: NDArray[np.bool_] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.keep = np.zeros(len(self.batch.keys), dtype=bool)
-        self.keep[np.unique(self.batch.keys, return_index=True)[1]] = True  # the first of those alike
-
-    def leave_out(self, keys: NDArray[np.int64]) -> None:
-        """Rows that a batch still being written brings."""
-        self.keep &= ~np.isin(self.batch.keys, keys)
-
-    def run_in_thread(self, before: Future[None] | None) -> None:
-        try:
-            self.run(before)
-        finally:
-            connection.close()
-
-    def run(self, before: Future[None] | None) -> None:
-        """Steps: leave out rows that are in, COPY the rest, annotate, derive labels, count, commit in order."""
-        batch = self.batch
-        with transaction.atomic(), connection.cursor() as cursor:
-            # A crash of the server may lose the last batches, but then their counts as well.
-            cursor.execute("SET LOCAL synchronous_commit = off")
-            if len(batch.keys):
-                cursor.execute(
-                    "SELECT dedupe_key FROM labeling_tweet WHERE dedupe_key = ANY(%s::bigint[])",
-                    [_array(batch.keys[self.keep].tolist())],
-                )
-                self.leave_out(np.array([key for (key,) in cursor.fetchall()], dtype=np.int64))
-                cursor.copy_expert(f"COPY labeling_tweet ({COPY_COLUMNS}) FROM STDIN", self._lines())
-                self._annotate(cursor)
-            imported = int(self.keep.sum())
-            if before is not None:
-                before.result()
-            self._count(imported)
-
-    def _lines(self) -> IO[bytes]:
-        batch = self.batch
-        if self.keep.all():
-            return io.BytesIO(batch.lines)
-        starts, ends = batch.offsets[:-1][self.keep].tolist(), batch.offsets[1:][self.keep].tolist()
-        return io.BytesIO(b"".join([batch.lines[a:b] for a, b in zip(starts, ends, strict=True)]))
-
-    def _annotate(self, cursor: Any) -> None:
-        batch = self.batch
-        judged = [n for n, row in enumerate(batch.judged) if self.keep[row]]
-        if not judged:
-            return
-        keys = [int(batch.keys[batch.judged[n]]) for n in judged]
-        cursor.execute(
-            "SELECT dedupe_key, id FROM labeling_tweet WHERE dedupe_key = ANY(%s::bigint[])", [_array(keys)]
-        )
-        ids: dict[int, int] = dict(cursor.fetchall())
-        now = timezone.now().isoformat()
-        lines = []
-        for n, key in zip(judged, keys, strict=True):
-            verdict, names = batch.verdicts[n], batch.tags[n]
-            tags = "\\N" if names is None else _array(sorted({self.tag_ids[name] for name in names}))
-            shown = "\\N" if verdict is None else int(verdict)
-            lines.append(f"{ids[key]}\t{int(Origin.IMPORT)}\t{shown}\t{tags}\t\t{now}\n")
-        cursor.copy_expert(
-            "COPY labeling_annotation (tweet_id, origin, verdict, tag_ids, note, created_at) FROM STDIN",
-            io.BytesIO("".join(lines).encode()),
-        )
-        if batch.start == 0 and len(judged) >= SURPRISING:
-            # The planner takes a table that was empty a moment ago for empty still: 7 s in place of .2 s.
-            cursor.execute("ANALYZE labeling_annotation")
-        derive_labels([ids[key] for key in keys])
-
-    def _count(self, imported: int) -> None:
-        """The counts of the batch, in its transaction. Whoever finds them changed has been superseded."""
-        batch = self.batch
-        undated = int(self.keep[batch.undated].sum()) if batch.undated else 0
-        changed = Import.objects.filter(pk=self.import_id, rows_read=batch.start).update(
-            rows_read=batch.end,
-            imported=F("imported") + imported,
-            duplicates=F("duplicates") + len(batch.keys) - imported,
-            rejected=F("rejected") + len(batch.rejected),
-            undated=F("undated") + undated,
-        )
-        if not changed:
-            raise Superseded(f"Import {self.import_id} goes on in another worker")
-
-
-def _array(values: Sequence[int]) -> str:
-    return "{" + ",".join(map(str, values)) + "}"

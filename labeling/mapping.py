@@ -326,7 +326,7 @@ def clean_tag(name: Any) -> str:
         if not isinstance(name, int | float):
             raise BadCellError("A tag is neither text nor a number.")
         name = str(name)
-    name = name.strip().removeprefix("__label__").replace("\0", "").strip()
+    name = " ".join(name.replace("\0", "").strip().removeprefix("__label__").split())
     if len(name) > TAG_CHARS:
         raise BadCellError(f"The tag “{name[:40]}…” is longer than {TAG_CHARS} characters.")
     return str(name)

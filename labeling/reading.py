@@ -74,7 +74,7 @@ def open_sheet(stream: IO[bytes], *, name: str = "", size: int | None = None, li
     buffered: io.BufferedReader = io.BufferedReader(counted, MIB)
     packed = _head(buffered, 4)
     if packed.startswith((GZIP, ZSTD)):
-        unpacked = gzip.GzipFile(fileobj=buffered) if packed.startswith(GZIP) else _unzstd(buffered)
+        unpacked = gzip.GzipFile(fileobj=buffered) if packed.startswith(GZIP) else _Unzstd(buffered)
         buffered = io.BufferedReader(_Guarded(unpacked, counted, limits), MIB)
         if _head(buffered, 4).startswith((GZIP, ZSTD)):
             raise UnreadableFileError("The file is compressed twice. Unpack it once and try again.")
@@ -145,11 +145,30 @@ class _Guarded(io.RawIOBase):
         return len(data)
 
 
-def _unzstd(stream: IO[bytes]) -> Any:
-    # The window bounds the memory that a frame may ask for; 128 MiB is what `zstd --long` writes.
-    return zstandard.ZstdDecompressor(max_window_size=128 * MIB).stream_reader(
-        stream, read_across_frames=True, closefd=False
-    )
+class _Unzstd:
+    """Frames of zstd, one after another. zstandard's own reader takes a file that is cut off for a whole one."""
+
+    PIECE = 512  # packed bytes at once, which unpack to 16 MiB at the very most
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        self.frame: Any = None
+        self.rest = b""
+
+    def read(self, size: int) -> bytes:
+        while len(self.rest) < size:
+            piece = self.frame.unused_data if self.frame and self.frame.eof else b""
+            piece = piece or self.stream.read(self.PIECE)
+            if not piece:
+                if self.frame and not self.frame.eof:
+                    raise EOFError("in the middle of a frame")
+                break
+            if self.frame is None or self.frame.eof:
+                # The window bounds the memory that a frame may ask for; 128 MiB is what `zstd --long` writes.
+                self.frame = zstandard.ZstdDecompressor(max_window_size=128 * MIB).decompressobj()
+            self.rest += self.frame.decompress(piece)
+        data, self.rest = self.rest[:size], self.rest[size:]
+        return data
 
 
 def _head(stream: io.BufferedReader, length: int) -> bytes:
@@ -181,34 +200,39 @@ def _as_text(stream: io.BufferedReader) -> io.TextIOWrapper:
     return io.TextIOWrapper(stream, encoding=encoding, errors=errors, newline="")
 
 
+Line = tuple[int, str]  # its number and its words
+
+
 class _Lines:
     """Lines of bounded length, each with its line break. Overlong lines are skipped and noted in `bad`."""
 
     def __init__(self, text: io.TextIOWrapper, limit: int) -> None:
         self.text, self.limit = text, limit
         self.number = 0  # of the line given last
+        self._read_to = 0  # of the line read last
         self.bad: list[BadRow] = []
         self._start = text.read(64 * 1024)
         self._break = "\r" if "\r" in self._start and "\n" not in self._start else "\n"
-        self._given_back: deque[str] = deque()
+        self._given_back: deque[Line] = deque()
         self._fresh = self._read()
 
     def first_visible_character(self) -> str:
         return self._start.lstrip()[:1]
 
-    def give_back(self, lines: Sequence[str]) -> None:
+    def give_back(self, lines: Sequence[Line]) -> None:
         """Read these lines again, next."""
         self._given_back.extendleft(reversed(lines))
-        self.number -= len(lines)
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
         if self._given_back:
-            self.number += 1
-            return self._given_back.popleft()
-        return next(self._fresh)
+            self.number, line = self._given_back.popleft()
+            return line
+        line = next(self._fresh)
+        self.number = self._read_to
+        return line
 
     def _read(self) -> Iterator[str]:
         rest, chunk, skipped, mark = "", self._start, False, self._break
@@ -216,7 +240,7 @@ class _Lines:
         while chunk:
             *lines, rest = (rest + chunk).split(mark)
             for line in lines:
-                self.number += 1
+                self._read_to += 1
                 if skipped or len(line) > self.limit:
                     skipped = self._skip(line)
                 else:
@@ -225,7 +249,7 @@ class _Lines:
                 skipped, rest = True, rest[:100]
             chunk = self.text.read(256 * 1024)
         if rest:
-            self.number += 1
+            self._read_to += 1
             if skipped:
                 self._skip(rest)
             else:
@@ -233,7 +257,7 @@ class _Lines:
 
     def _skip(self, line: str) -> bool:
         self.bad.append(
-            BadRow(self.number, f"The line is longer than {self.limit:,} characters.", line[:100])
+            BadRow(self._read_to, f"The line is longer than {self.limit:,} characters.", line[:100])
         )
         return False
 
@@ -286,7 +310,7 @@ class CsvSheet(Sheet):
     def __init__(self, lines: _Lines, position: Position, limits: Limits, name: str) -> None:
         self.lines, self.position, self.limits = lines, position, limits
         csv.field_size_limit(limits.line_chars)
-        self.record: list[str] = []  # the lines of the record being read
+        self.record: list[Line] = []  # the lines of the record being read
         self.ended = False
         header_line = next((line for line in lines if line.strip("\r\n\t ,;|")), "")
         if not header_line:
@@ -311,7 +335,7 @@ class CsvSheet(Sheet):
 
     def _recorded(self) -> Iterator[str]:
         for line in self.lines:
-            self.record.append(line)
+            self.record.append((self.lines.number, line))
             yield line
         self.ended = True
 
@@ -330,7 +354,7 @@ class CsvSheet(Sheet):
                 unclosed = True
             if lines.bad:
                 yield from lines.take_bad()
-            start = lines.number - len(record) + 1
+            start = record[0][0] if record else lines.number
             if unclosed:
                 yield self._reject_first_line(start)
                 reader = csv.reader(self._recorded(), delimiter=self.delimiter)
@@ -343,14 +367,14 @@ class CsvSheet(Sheet):
 
     def _ends_inside_quotes(self) -> bool:
         try:
-            list(csv.reader(self.record, delimiter=self.delimiter, strict=True))
+            list(csv.reader([line for _, line in self.record], delimiter=self.delimiter, strict=True))
         except csv.Error as error:
             return "unexpected end" in str(error)
         return False
 
     def _reject_first_line(self, start: int) -> BadRow:
         """One stray quotation mark must not swallow the lines after it: they are read again."""
-        first, *others = self.record
+        (_, first), *others = self.record
         self.lines.give_back(others)
         self.ended = False
         return BadRow(start, "A quotation mark is opened and never closed.", first.rstrip("\r\n")[:1000])
@@ -382,10 +406,10 @@ class JsonlSheet(Sheet):
 
     def __init__(self, lines: _Lines, position: Position, limits: Limits) -> None:
         self.lines, self.position, self.limits = lines, position, limits
-        first: list[str] = []
+        first: list[Line] = []
         names: dict[str, None] = {}
         for line in lines:
-            first.append(line)
+            first.append((lines.number, line))
             value = _object(line)
             for name in _keys(value) if isinstance(value, dict) else ():
                 names[name] = None

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from labeling.views import agreement, flagged, home, jobs, theme, versions
+from labeling.views import agreement, flagged, home, imports, jobs, theme, versions
 
 app_name = "labeling"
 
@@ -23,6 +23,14 @@ urlpatterns = [
     path("flagged/bulk/", flagged.flagged_bulk, name="flagged-bulk"),
     path("flagged/undo/", flagged.flagged_undo, name="flagged-undo"),
     path("flagged/export/", flagged.flagged_export, name="flagged-export"),
+    # Imports
+    path("imports/", imports.import_list, name="import-list"),
+    path("imports/new/", imports.import_new, name="import-new"),
+    path("imports/<int:pk>/", imports.import_detail, name="import-detail"),
+    path("imports/<int:pk>/mapping/", imports.import_mapping, name="import-mapping"),
+    path("imports/<int:pk>/discard/", imports.import_discard, name="import-discard"),
+    path("imports/<int:pk>/resume/", imports.import_resume, name="import-resume"),
+    path("imports/<int:pk>/rejected/", imports.import_rejected, name="import-rejected"),
     # Jobs
     path("jobs/<int:pk>/", jobs.job_detail, name="job-detail"),
     path("jobs/<int:pk>/cancel/", jobs.job_cancel, name="job-cancel"),

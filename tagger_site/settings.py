@@ -159,6 +159,11 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 
+FILE_UPLOAD_HANDLERS = [
+    "labeling.uploads.SizeLimit",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",  # never a large file in memory
+]
+
 # Language and time ---------------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
