@@ -132,7 +132,7 @@ class _Guarded(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         try:
-            data = self.unpacked.read(len(buffer)) or b""
+            data = self.unpacked.read1(len(buffer)) or b""  # what there is, before the damage is met
         except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
             raise UnreadableFileError("The compressed file is damaged or cut off. Pack it again.") from error
         buffer[: len(data)] = data
@@ -155,8 +155,8 @@ class _Unzstd:
         self.frame: Any = None
         self.rest = b""
 
-    def read(self, size: int) -> bytes:
-        while len(self.rest) < size:
+    def read1(self, size: int) -> bytes:
+        while not self.rest:
             piece = self.frame.unused_data if self.frame and self.frame.eof else b""
             piece = piece or self.stream.read(self.PIECE)
             if not piece:
