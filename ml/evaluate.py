@@ -66,7 +66,7 @@ def decide(probability: Floats, threshold: float | None) -> NDArray[np.bool_]:
     """Which are predicted: at or above the threshold; none without one; none where there is no probability."""
     if threshold is None:
         return np.zeros(probability.shape, bool)
-    return np.asarray(probability >= threshold)
+    return np.asarray(probability.astype(np.float64) >= threshold)  # exact, as the database compares
 
 
 def tag_against_tag(truth: Floats, probability: Floats, thresholds: list[float | None]) -> list[list[int]]:

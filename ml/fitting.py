@@ -36,7 +36,8 @@ class Examples:
 class Schedule:
     epochs: int
     batch: int
-    rate: float  # peak learning rate of Adam
+    rate: float  # peak learning rate of Adam for the tables of the sum, one weight per word and output
+    deep_rate: float  # the same for the convolution and its word vectors
     decay: float  # decoupled weight decay
     tag_loss: float  # weight of the tags' mean loss beside that of the verdict
     term_deletion: float
@@ -48,11 +49,13 @@ def fit(
 ) -> list[dict[str, Any]]:
     """Train, put the weights of the best epoch back, and return the losses of each epoch."""
     steps = -(-len(train) // schedule.batch)
-    rate = keras.optimizers.schedules.CosineDecay(schedule.rate / 10, schedule.epochs * steps, alpha=0.02,
-        warmup_target=schedule.rate, warmup_steps=steps // 2)  # fmt: skip
-    optimiser = keras.optimizers.AdamW(rate, weight_decay=schedule.decay, beta_2=0.99)
-    variables = model.trainable_variables
-    optimiser.build(variables)
+    wide, deep = model.wide_and_deep()
+    groups = [
+        (variables, _optimiser(variables, rate, steps, schedule))
+        for variables, rate in ((wide, schedule.rate), (deep, schedule.deep_rate))
+        if variables
+    ]
+    variables = [*wide, *deep]
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def step(hashed: tf.Tensor, lengths: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
@@ -60,7 +63,9 @@ def fit(
             loss = masked_loss(
                 model.logits(hashed, lengths, training=True), targets, weights, schedule.tag_loss
             )
-        optimiser.apply(tape.gradient(loss, variables), variables)
+        gradients = iter(tape.gradient(loss, variables))
+        for mine, optimiser in groups:
+            optimiser.apply([next(gradients) for _ in mine], mine)
         return loss
 
     rng = np.random.default_rng(schedule.seed)
@@ -91,6 +96,16 @@ def fit(
     for variable, value in zip(variables, best[1], strict=True):
         variable.assign(value)
     return history
+
+
+def _optimiser(variables: list[Any], rate: float, steps: int, schedule: Schedule) -> Any:
+    """AdamW with a short warm-up, then half a cosine down to nearly nothing."""
+    decayed = keras.optimizers.schedules.CosineDecay(
+        rate / 10, schedule.epochs * steps, alpha=0.2, warmup_target=rate, warmup_steps=steps // 4
+    )
+    optimiser = keras.optimizers.AdamW(decayed, weight_decay=schedule.decay, beta_2=0.99)
+    optimiser.build(variables)
+    return optimiser
 
 
 def masked_loss(logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, tag_loss: float) -> tf.Tensor:

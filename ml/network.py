@@ -1,10 +1,10 @@
 """The two networks. Raw strings in, logits out: one for the verdict DA, then one for each tag.
 
-fast      vectors of words and of pairs of neighbouring words, summed over the text and divided by the square
-          root of their number, then one linear layer (Joulin et al. 2017, with the normalisation of TensorFlow's
-          sqrt-n combiner).
-accurate  the same, beside a convolution over pre-trained word vectors with the maximum over the text (Kim 2014);
-          the sum of both gives the logits.
+fast      every known word and every known pair of neighbouring words has one weight per output; they are summed over
+          the text and divided by the square root of their number: logistic regression on hashed words and pairs
+          (Weinberger et al. 2009), all outputs at once.
+accurate  the same, plus a convolution over pre-trained word vectors with the maximum over the text (Kim 2014), as in
+          Cheng et al. 2016, wide and deep: the sum remembers words, the convolution generalises between them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ class Shape:
 
     architecture: str  # fast | accurate
     outputs: int  # 1 + tags
-    dims: int  # of the vectors of words and pairs in the sum, 16 to 64
     word_dims: int = 0  # of the pre-trained word vectors, 50 to 200
     filters: int = 0  # of the convolution, per width
     length: int = 0  # words that the convolution reads
@@ -59,10 +58,9 @@ class Tagger(keras.Model):  # type: ignore[misc]
         self.vocabulary = vocabulary
         self.row_of_word = _row_of(vocabulary.words)
         self.row_of_pair = _row_of(vocabulary.pairs)
-        self.word_table = self._table("word_table", len(vocabulary.words), shape.dims)
-        self.pair_table = self._table("pair_table", len(vocabulary.pairs), shape.dims)
-        self.linear = keras.layers.Dense(shape.outputs, name="linear")
-        self.linear.build((None, shape.dims))
+        self.word_table = self._table("word_table", len(vocabulary.words), shape.outputs)
+        self.pair_table = self._table("pair_table", len(vocabulary.pairs), shape.outputs)
+        self.bias = self.add_weight(name="bias", shape=(shape.outputs,), initializer="zeros")
         if shape.architecture == "accurate":
             self.vectors = self._table("vectors", len(vocabulary.words), shape.word_dims)
             self.convolutions = [
@@ -84,9 +82,7 @@ class Tagger(keras.Model):  # type: ignore[misc]
         self.built = True
 
     def _table(self, name: str, rows: int, dims: int) -> Any:
-        return self.add_weight(
-            name=name, shape=(rows + 1, dims), initializer=keras.initializers.RandomNormal(stddev=0.02)
-        )
+        return self.add_weight(name=name, shape=(rows + 1, dims), initializer="zeros")
 
     def call(self, texts: tf.Tensor) -> tf.Tensor:
         return self.logits(*text.buckets(texts))
@@ -98,22 +94,23 @@ class Tagger(keras.Model):  # type: ignore[misc]
         pairs, first = text.pair_buckets(hashed, rows)
         known = tf.gather(self.row_of_word, hashed)
         known_pairs = tf.gather(self.row_of_pair, pairs)
-        summed = _sum(self.word_table, known, rows, count)
-        summed += _sum(self.pair_table, known_pairs, tf.gather(rows, first), count)
-        result = self.linear(summed)
+        result = self.bias + _sum(self.word_table, known, rows, count)
+        result += _sum(self.pair_table, known_pairs, tf.gather(rows, first), count)
         if self.shape_.architecture == "accurate":
             padded = self._padded(known, lengths)
             result += self.convolve(tf.gather(self.vectors, padded), padded, training)
         return result
 
     def _padded(self, known: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        ragged = tf.RaggedTensor.from_row_lengths(known, lengths)
-        return ragged.to_tensor(shape=[None, self.shape_.length])
+        """Rows of the first words, int32 [n, 1 … length + 1]: as wide as the longest text needs."""
+        ragged = tf.RaggedTensor.from_row_lengths(known, lengths)[:, : self.shape_.length]
+        return tf.pad(ragged.to_tensor(), [[0, 0], [0, 1]])
 
     def convolve(self, vectors: tf.Tensor, padded: tf.Tensor, training: bool) -> tf.Tensor:
-        vectors *= tf.cast(padded > 0, vectors.dtype)[:, :, None]
-        vectors = self.word_dropout(vectors, training=training)
-        found = [tf.reduce_max(layer(vectors), axis=1) for layer in self.convolutions]
+        """Logits from word vectors [n, words, word_dims]. Padding adds nothing, however much there is of it."""
+        known = tf.cast(padded > 0, vectors.dtype)[:, :, None]
+        vectors = self.word_dropout(vectors * known, training=training)
+        found = [tf.reduce_max(layer(vectors) * known, axis=1) for layer in self.convolutions]
         return self.deep(self.dropout(tf.concat(found, axis=1), training=training))
 
     def contributions(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
@@ -133,8 +130,7 @@ class Tagger(keras.Model):  # type: ignore[misc]
         ]
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            summed = _averaged(inputs[0], rows, count) + _averaged(inputs[1], tf.gather(rows, first), count)
-            logits = self.linear(summed)
+            logits = _averaged(inputs[0], rows, count) + _averaged(inputs[1], tf.gather(rows, first), count)
             if self.shape_.architecture == "accurate":
                 inputs.append(tf.gather(self.vectors, padded))
                 tape.watch(inputs[2])
@@ -149,8 +145,8 @@ class Tagger(keras.Model):  # type: ignore[misc]
             total = tf.tensor_scatter_nd_add(total, index[:, None], shares[1] / 2)
         if self.shape_.architecture == "accurate":
             within = tf.RaggedTensor.from_row_lengths(tf.range(tf.size(hashed)), lengths).to_tensor(
-                default_value=-1, shape=[None, self.shape_.length]
-            )
+                default_value=-1
+            )[:, : self.shape_.length]
             places = tf.where(within >= 0)
             total = tf.tensor_scatter_nd_add(
                 total, tf.gather_nd(within, places)[:, None], tf.gather_nd(shares[2], places)
@@ -159,12 +155,18 @@ class Tagger(keras.Model):  # type: ignore[misc]
 
     def named_weights(self) -> dict[str, Any]:
         """Every trained weight by a name that is the same in each process."""
-        named = {name: getattr(self, name) for name in TABLES if hasattr(self, name)}
-        layers = [
-            self.linear,
-            *([*self.convolutions, self.deep] if self.shape_.architecture == "accurate" else []),
-        ]
+        named = {name: getattr(self, name) for name in ("bias", *TABLES) if hasattr(self, name)}
+        layers = [*self.convolutions, self.deep] if self.shape_.architecture == "accurate" else []
         return named | {f"{layer.name}.{weight.name}": weight for layer in layers for weight in layer.weights}
+
+    def wide_and_deep(self) -> tuple[list[Any], list[Any]]:
+        """The weights of the sum, and those of the convolution."""
+        wide = ("word_table", "pair_table", "bias")
+        named = self.named_weights().items()
+        return (
+            [weight for name, weight in named if name.startswith(wide)],
+            [weight for name, weight in named if not name.startswith(wide)],
+        )
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All weights by name, and the vocabulary: what `restore` reads."""

@@ -26,8 +26,9 @@ def word_vectors(bags: Bags, row_of_word: NDArray[np.int32], *, dims: int, seed:
     left, values, _ = randomized_svd(weighted, n_components=min(dims, size - 1), n_iter=3, random_state=seed)
     vectors = np.zeros((size, dims), np.float32)
     vectors[:, : left.shape[1]] = left * np.sqrt(values)
+    vectors[np.asarray(counts.sum(axis=1)).ravel() == 0] = 0  # rounding leaves noise there
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors /= np.where(norms > 1e-8, norms, 1)
+    vectors /= np.where(norms > 0, norms, 1)
     return vectors
 
 

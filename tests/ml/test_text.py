@@ -1,0 +1,102 @@
+"""Words and buckets, inside the graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+BUCKETS_OF_WORDS = [2392022, 1278241, 2181551, 2490339]
+BUCKETS_OF_PAIRS = [2013762, 2780269]
+
+pytestmark = pytest.mark.tensorflow
+
+
+def words_of(*texts: str) -> list[list[str]]:
+    import tensorflow as tf
+
+    from ml import text
+
+    found = text.words(tf.constant([text.encode(value) for value in texts], tf.string)).to_list()
+    return [[word.decode() for word in words] for words in found]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("Took TWO pills!", ["took", "two", "pills"]),
+        ("need💊💊now", ["need", "💊", "💊", "now"]),
+        ("see https://t.co/AbC?x=1 or www.x.org/y @some_one: #oxy", ["see", "or", "oxy"]),
+        ("ÄRGER Ünd МОСКВА", ["ärger", "ünd", "москва"]),
+        ("don’t “quote” … don't", ["don", "t", "quote", "don", "t"]),
+        ("fish &amp; chips & salt", ["fish", "chips", "salt"]),
+        ("a@b", ["a"]),
+        ("tabs\tand\nlines", ["tabs", "and", "lines"]),
+        ("", []),
+        ("!!! ... @x", []),
+    ],
+)
+def test_words_of_a_text(value: str, words: list[str]):
+    assert words_of(value) == [words]
+
+
+def test_plain_and_unicode_texts_in_one_batch_do_not_disturb_each_other():
+    texts = ["plain ASCII", "ÉTÉ 🎉 Ok", "Another Plain"]
+    assert words_of(*texts) == [words_of(value)[0] for value in texts]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(max_size=60), max_size=5))
+def test_any_text_can_be_read_and_its_words_found_again(texts: list[str]):
+    from ml import text
+
+    for value, words in zip(texts, words_of(*texts), strict=True) if texts else ():
+        for start, end in text.spans(value, words):
+            assert 0 <= start <= end <= len(value)
+
+
+def test_spans_count_characters_not_bytes():
+    from ml import text
+
+    value = "😀😀 Ünder @me the Bridge https://x.y 💊"
+    found = words_of(value)[0]
+    assert [value[start:end] for start, end in text.spans(value, found)] == [
+        "😀", "😀", "Ünder", "the", "Bridge", "💊",
+    ]  # fmt: skip
+
+
+def test_buckets_never_change():
+    # Saved models name their words by these numbers.
+    import tensorflow as tf
+
+    from ml import text
+
+    hashed, lengths = text.buckets(tf.constant(["need some oxy", "💊"]))
+    assert hashed.numpy().tolist() == BUCKETS_OF_WORDS
+    assert lengths.numpy().tolist() == [3, 1]
+    pairs, first = text.pair_buckets(hashed, tf.constant([0, 0, 0, 1]))
+    assert pairs.numpy().tolist() == BUCKETS_OF_PAIRS
+    assert first.numpy().tolist() == [0, 1]
+
+
+def test_pairs_know_the_order_of_their_words():
+    import tensorflow as tf
+
+    from ml import text
+
+    one, _ = text.pair_buckets(tf.constant([3, 5]), tf.constant([0, 0]))
+    other, _ = text.pair_buckets(tf.constant([5, 3]), tf.constant([0, 0]))
+    assert one.numpy() != other.numpy()
+
+
+def test_bags_give_the_texts_that_were_asked_for():
+    from ml.text import Bags
+
+    bags = Bags.of(["a b c", "", "d", "a"])
+    flat, lengths = bags.take(np.array([3, 1, 0]))
+    assert lengths.tolist() == [1, 0, 3]
+    assert flat[0] == flat[1]
+    assert len(bags.joined(Bags.of(["x"]))) == 5
+    assert bags.rows().tolist() == [0, 0, 0, 2, 3]
+    assert len(Bags.of([])) == 0
