@@ -66,7 +66,14 @@ def make_evaluated_version(
         thresholds[-1] = None
     samples = [sample_of(*row) for row in zip(origins, origins, sampled, strict=True)]
     report = _report(
-        names, truth, p, masked, baseline, thresholds, samples=np.array(samples), matches=matches
+        names,
+        truth,
+        p=p,
+        masked=masked,
+        baseline=baseline,
+        thresholds=thresholds,
+        samples=np.array(samples),
+        matches=matches,
     )
     version = make_version(report=report, tag_ids=[tag.pk for tag in tags], **fields)
     Example.objects.bulk_create(

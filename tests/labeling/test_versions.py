@@ -54,7 +54,8 @@ def cells_of(version: ModelVersion) -> list[tuple[Cell, int]]:
     for sample in versions.SAMPLES:
         network = version.report["samples"][sample]["network"]
         binaries = {"DA": network["verdict"]}
-        binaries |= dict(zip(version.tag_ids, network["tags"].values(), strict=True))
+        for tag_id, name in zip(version.tag_ids, version.report["tags"], strict=True):
+            binaries[tag_id] = network["tags"][name]
         for head, binary in binaries.items():
             if binary is None:
                 continue
@@ -68,7 +69,7 @@ def cells_of(version: ModelVersion) -> list[tuple[Cell, int]]:
 
 
 def test_every_cell_of_every_matrix_leads_to_as_many_tweets_as_it_counts():
-    version = make_evaluated_version(4, tweets=120)
+    version = ModelVersion.objects.get(pk=make_evaluated_version(4, tweets=120).pk)
     cells = cells_of(version)
     assert len(cells) == 4 * (5 * 4 + 25)
     assert sum(count for _, count in cells) > 1000
