@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from labeling.views import agreement, flagged, home, imports, jobs, theme, versions
+from labeling.views import agreement, flagged, home, imports, jobs, label, queues, theme, tweets, versions
 
 app_name = "labeling"
 
@@ -34,4 +34,20 @@ urlpatterns = [
     # Jobs
     path("jobs/<int:pk>/", jobs.job_detail, name="job-detail"),
     path("jobs/<int:pk>/cancel/", jobs.job_cancel, name="job-cancel"),
+    # Tweets
+    path("tweets/", tweets.tweet_list, name="tweet-list"),
+    path("tweets/<int:pk>/", tweets.tweet_detail, name="tweet-detail"),
+    path("tweets/<int:pk>/correct/", tweets.tweet_correct, name="tweet-correct"),
+    path("tweets/<int:pk>/send/", tweets.tweet_send, name="tweet-send"),
+    path("tweets/<int:pk>/retract/<int:annotation_id>/", tweets.tweet_retract, name="tweet-retract"),
+    # Queues and the label page
+    path("queues/", queues.queue_list, name="queue-list"),
+    path("queues/new/", queues.queue_new, name="queue-new"),
+    path("queues/<int:pk>/open/", queues.queue_open, name="queue-open"),
+    path("label/", label.label_next, name="label-next"),
+    path("queues/<int:queue_id>/label/", label.label, name="label"),
+    path("queues/<int:queue_id>/label/submit/", label.label_submit, name="label-submit"),
+    path("queues/<int:queue_id>/label/undo/", label.label_undo, name="label-undo"),
+    path("queues/<int:queue_id>/label/release/", label.label_release, name="label-release"),
+    path("queues/<int:queue_id>/label/renew/", label.label_renew, name="label-renew"),
 ]

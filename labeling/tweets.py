@@ -1,0 +1,153 @@
+"""Finding tweets: by words, source, label, verdict, tag and origin, page by page in order of id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db import connection, models, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from labeling.models import Label, Origin, ReviewItem, Source, Tag, Tweet, Verdict
+
+PAGE_SIZE = 50
+MATCH_CAP = 2_000  # tweets that a search, or the open review items, are taken from
+COUNT_CAP = 1_000  # beyond it a count says "1,000+"
+
+
+class LabelState(models.TextChoices):
+    NONE = "none", "No label"
+    PROVISIONAL = "provisional", "Provisional: no person yet"
+    JUDGED = "judged", "Judged by a person"
+    DISPUTED = "disputed", "Analysts disagree"
+    REVIEW = "review", "Waits for review"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to find. The values come from labeling.views.tweets.TweetFilter, which checks them."""
+
+    q: str = ""
+    source: Source | None = None
+    label: str = ""
+    verdict: Verdict | None = None
+    origin: Origin | None = None
+    tag: Tag | None = None
+
+    @property
+    def is_by_label(self) -> bool:
+        """Only tweets that have a label can be among the found."""
+        return bool(
+            self.verdict is not None
+            or self.origin
+            or self.tag
+            or self.label in (LabelState.PROVISIONAL, LabelState.JUDGED, LabelState.DISPUTED)
+        )
+
+
+@dataclass(frozen=True)
+class Page:
+    tweets: list[Tweet]  # newest id first, each with its label
+    newer: int | None  # ?before= of the page before
+    older: int | None  # ?after= of the page behind
+    count: int  # at most COUNT_CAP + 1
+    cap_met: bool  # more than MATCH_CAP tweets match; the list holds the first of them only
+
+
+def find(wanted: Wanted, *, after: int | None = None, before: int | None = None) -> Page:
+    """One page. `after`: ids below it; `before`: ids above it. A handful of indexed queries."""
+    among, cap_met = _among(wanted)
+    ids = _ids(wanted, among)
+    count = ids[: COUNT_CAP + 1].count()
+    column = "tweet_id" if ids.model is Label else "id"
+    if before is not None:
+        found = sorted(
+            ids.filter(**{f"{column}__gt": before}).order_by(column)[: PAGE_SIZE + 1], reverse=True
+        )
+        newer = len(found) > PAGE_SIZE
+        found = found[-PAGE_SIZE:]
+        older = True
+    else:
+        if after is not None:
+            ids = ids.filter(**{f"{column}__lt": after})
+        found = list(ids.order_by(f"-{column}")[: PAGE_SIZE + 1])
+        older = len(found) > PAGE_SIZE
+        found = found[:PAGE_SIZE]
+        newer = after is not None
+    tweets = Tweet.objects.select_related("label").in_bulk(found)
+    return Page(
+        tweets=[tweets[pk] for pk in found if pk in tweets],
+        newer=found[0] if found and newer else None,
+        older=found[-1] if found and older else None,
+        count=count,
+        cap_met=cap_met,
+    )
+
+
+def _among(wanted: Wanted) -> tuple[list[int] | None, bool]:
+    """The ids that a search or the review items narrow it to; None: all. And whether the cap was met."""
+    among: list[int] | None = None
+    cap_met = False
+    if wanted.label == LabelState.REVIEW:
+        open_items = ReviewItem.objects.open().order_by("-id").values_list("tweet_id", flat=True)
+        among = list(open_items[: MATCH_CAP + 1])
+        cap_met = len(among) > MATCH_CAP
+    if wanted.q:
+        matches = search_ids(wanted.q, cap=MATCH_CAP + 1)
+        cap_met = cap_met or len(matches) > MATCH_CAP
+        among = matches if among is None else sorted(set(among) & set(matches))
+    return among, cap_met
+
+
+def search_ids(words: str, *, cap: int) -> list[int]:
+    """Ids of up to `cap` tweets with these words, from the full-text index. Not in any order.
+
+    "quoted words" are a phrase, -word excludes. The planner is kept from reading the table instead: without
+    statistics it takes a rare word for a common one, and then reads every tweet to find none.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(
+            "SELECT id FROM labeling_tweet WHERE to_tsvector('simple'::regconfig, COALESCE(text, ''::text))"
+            " @@ websearch_to_tsquery('simple'::regconfig, %s) LIMIT %s",
+            [words, cap],
+        )
+        ids = [int(row[0]) for row in cursor.fetchall()]
+        cursor.execute("SET LOCAL enable_seqscan = on")  # for what follows in an outer transaction
+    return ids
+
+
+def _ids(wanted: Wanted, among: Sequence[int] | None) -> QuerySet[Label, int] | QuerySet[Tweet, int]:
+    """Ids of the tweets wanted. From the labels where only those can match: they are far fewer."""
+    if wanted.is_by_label:
+        labels = Label.objects.filter(_label_condition(wanted))
+        if wanted.source is not None:
+            labels = labels.filter(tweet__source=wanted.source)
+        if among is not None:
+            labels = labels.filter(tweet_id__in=among)
+        return labels.values_list("tweet_id", flat=True)
+    tweets = Tweet.objects.all()
+    if wanted.source is not None:
+        tweets = tweets.filter(source=wanted.source)
+    if wanted.label == LabelState.NONE:
+        tweets = tweets.filter(~Exists(Label.objects.filter(tweet_id=OuterRef("pk"))))
+    if among is not None:
+        tweets = tweets.filter(pk__in=among)
+    return tweets.values_list("id", flat=True)
+
+
+def _label_condition(wanted: Wanted) -> Q:
+    condition = Q()
+    if wanted.label == LabelState.PROVISIONAL:
+        condition &= Q(annotators=0)
+    elif wanted.label == LabelState.JUDGED:
+        condition &= Q(annotators__gt=0)
+    elif wanted.label == LabelState.DISPUTED:
+        condition &= Q(is_disputed=True)
+    if wanted.verdict is not None:
+        condition &= Q(verdict=wanted.verdict)
+    if wanted.origin is not None:
+        condition &= Q(verdict_origin=wanted.origin) | Q(tags_origin=wanted.origin)
+    if wanted.tag is not None:
+        condition &= Q(tag_ids__contains=[wanted.tag.pk])
+    return condition

@@ -1,0 +1,149 @@
+"""Queues: the list with progress, a new one, closing and reopening."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django import forms
+from django.contrib import messages
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from labeling import access, queues
+from labeling.models import Queue, QueueItem, Source, Tag
+from labeling.sampling import CannotDraw
+from labeling.suggestions import published_version
+
+CLOSED_SHOWN = 20
+EXPLAINED = {
+    Queue.Strategy.UNCERTAIN: "Tweets nearest the model's thresholds. Each answer teaches it most.",
+    Queue.Strategy.RISK: "What the model holds most likely to be DA and nobody has judged yet.",
+    Queue.Strategy.RARE_TAG: "Tweets that may deserve a tag of which there are few examples.",
+    Queue.Strategy.RANDOM: "Every tweet has the same chance. For estimates of the whole, and to find what the"
+    " model does not know that it misses.",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    queue: Queue
+    seats: int
+    finished: int
+    claimed: int
+    mine: int
+
+    @property
+    def waiting(self) -> int:
+        return self.seats - self.finished - self.claimed
+
+
+@access.analyst
+@require_GET
+def queue_list(request: HttpRequest) -> HttpResponse:
+    """Open queues, and the last closed ones. The counts are bounded: a queue holds a few thousand items."""
+    all_queues = Queue.objects.select_related("tag", "version", "created_by").order_by("-id")
+    shown = [*all_queues.filter(is_open=True), *all_queues.filter(is_open=False)[:CLOSED_SHOWN]]
+    finished = Q(state__in=queues.FINISHED)
+    counted = (
+        QueueItem.objects.filter(queue__in=shown)
+        .values("queue_id")
+        .annotate(
+            seats=Count("id"),
+            finished=Count("id", filter=finished),
+            claimed=Count("id", filter=Q(state="claimed")),
+            mine=Count("id", filter=finished & Q(claimed_by=request.user.pk)),
+        )
+        .order_by()
+        .values_list("queue_id", "seats", "finished", "claimed", "mine")
+    )
+    counts = {queue_id: numbers for queue_id, *numbers in counted}
+    context = {
+        "rows": [Row(queue, *counts.get(queue.pk, [0, 0, 0, 0])) for queue in shown],
+        "may_manage": access.has_role(request.user, "reviewer"),
+    }
+    return render(request, "labeling/queue_list.html", context)
+
+
+class QueueForm(forms.Form):
+    name = forms.CharField(max_length=80)
+    strategy = forms.ChoiceField(
+        choices=[(value, Queue.Strategy(value).label) for value in EXPLAINED], initial=Queue.Strategy.RANDOM
+    )
+    size = forms.IntegerField(label="Tweets", min_value=1, max_value=queues.MAX_SIZE, initial=100)
+    tag = forms.ModelChoiceField(
+        queryset=Tag.objects.in_use(),
+        required=False,
+        empty_label="the one with the fewest examples",
+        help_text="For “A tag too rare to learn”.",
+    )
+    source = forms.ChoiceField(
+        choices=[("", "all tweets"), *[(source.label, f"{source.label} tweets") for source in Source]],
+        required=False,
+        initial=Source.GENERAL.label,
+        help_text="For “Random”.",
+    )
+    annotators_per_tweet = forms.IntegerField(
+        label="Analysts for each tweet",
+        min_value=1,
+        max_value=queues.MAX_ANNOTATORS,
+        initial=1,
+        help_text="Two show where people disagree. They are never the same person.",
+    )
+    shows_suggestion = forms.BooleanField(
+        label="Show what the model suggests",
+        required=False,
+        help_text="Quicker, but people lean towards it. Off: judged blind, as a test sample should be.",
+    )
+
+
+@access.reviewer
+@require_http_methods(["GET", "POST"])
+def queue_new(request: HttpRequest) -> HttpResponseBase:
+    day = timezone.localdate()
+    form = QueueForm(request.POST or None, initial={"name": f"Random, {day.day} {day:%B}"})
+    if request.method == "POST" and form.is_valid():
+        given = form.cleaned_data
+        try:
+            queue = queues.create_queue(
+                name=given["name"],
+                strategy=given["strategy"],
+                size=given["size"],
+                user=request.user,  # type: ignore[arg-type]
+                tag=given["tag"],
+                source=next((s for s in Source if s.label == given["source"]), None),
+                annotators_per_tweet=given["annotators_per_tweet"],
+                shows_suggestion=given["shows_suggestion"],
+            )
+        except CannotDraw as problem:
+            form.add_error(None, str(problem))
+        else:
+            tweets = queue.items.filter(seat=1).count()
+            fewer = (
+                "" if tweets == given["size"] else f" No more fit than these, of {given['size']:,} asked for."
+            )
+            messages.success(request, f"The queue “{queue.name}” holds {tweets:,} tweets.{fewer}")
+            return redirect("labeling:queue-list")
+    context = {
+        "form": form,
+        "strategies": [
+            (value, Queue.Strategy(value).label, words, form["strategy"].value() == value)
+            for value, words in EXPLAINED.items()
+        ],
+        "version": published_version(),
+    }
+    return render(request, "labeling/queue_new.html", context, status=400 if form.errors else 200)
+
+
+@access.reviewer
+@require_POST
+def queue_open(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Close the queue, or open it again."""
+    queue = get_object_or_404(Queue, pk=pk)
+    is_open = request.POST.get("open") == "1"
+    queues.set_open(queue, is_open=is_open)
+    verb = "open again" if is_open else "closed. What was judged stays, and it can be opened again"
+    messages.success(request, f"The queue “{queue.name}” is {verb}.")
+    return redirect("labeling:queue-list")
