@@ -1,4 +1,5 @@
-"""How long the flagged page takes under each single filter: p50 and p95 of whole requests, rendering included.
+"""How long the flagged page takes under each single filter: best, p50 and p95 of whole requests,
+rendering included.
 
     python benchmarks/pages.py [--fill 1200000] [--repeat 20] [--json FILE] [--explain]
 
@@ -204,15 +205,21 @@ def main() -> None:
     client.force_login(user)
     summary = version.score_summary
     print(f"{summary['n']:,} scores of version {version.number}, {summary['flagged']:,} flagged")
-    print(f"{'filter':34} {'p50 ms':>8} {'p95 ms':>8} {'queries':>8}")
+    print(f"{'filter':34} {'best ms':>8} {'p50 ms':>8} {'p95 ms':>8} {'queries':>8}")
     results: dict[str, dict[str, Any]] = {}
     try:
         for name, query in filters_of(version).items():
             seconds, queries = measure(client, query, options.repeat)
             p50 = statistics.median(seconds) * 1000
             p95 = sorted(seconds)[max(0, round(0.95 * len(seconds)) - 1)] * 1000
-            results[name] = {"query": query, "p50_ms": p50, "p95_ms": p95, "queries": queries}
-            print(f"{name:34} {p50:8.1f} {p95:8.1f} {queries:8}", flush=True)
+            results[name] = {
+                "query": query,
+                "best_ms": min(seconds) * 1000,
+                "p50_ms": p50,
+                "p95_ms": p95,
+                "queries": queries,
+            }
+            print(f"{name:34} {min(seconds) * 1000:8.1f} {p50:8.1f} {p95:8.1f} {queries:8}", flush=True)
             if options.explain and p50 > 100:
                 explain(client, query)
     finally:

@@ -134,6 +134,7 @@ def test_every_filter_finds_what_a_plain_reading_finds(
     """Whichever index it starts from, and whether or not its windows are full."""
     if not bounded:
         monkeypatch.setattr(flagged, "IDS_UP_TO", 1)
+        monkeypatch.setattr(flagged, "WORD_IDS_UP_TO", 1)
         monkeypatch.setattr(flagged, "DATED_UP_TO", 0)
         monkeypatch.setattr(flagged, "LOOKUP_WINDOW", 4)
         monkeypatch.setattr(flagged, "TEXT_WINDOW", 4)
@@ -157,6 +158,17 @@ def test_each_start_is_chosen_for_what_it_bounds(labelled: ModelVersion) -> None
     assert start(q="word1") == "ids"
     assert start(state="da") == "ids"
     assert start(state="unlabelled") == "risk"
+
+
+@pytest.mark.django_db
+def test_common_words_among_few_high_risks_are_all_found(
+    corpus: list[Tweet], version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flagged, "WORD_IDS_UP_TO", 1)
+    plan = flagged.choose_start(version, Filters(q="word1", min_risk=0.7))
+    assert (plan.start, plan.words_capped) == ("ids", False)
+    high = [t.pk for t in corpus if "word1" in t.text and float(t.text[5:9].split()[0]) >= 0.7]
+    assert sorted(plan.ids) == high
 
 
 @pytest.mark.django_db
@@ -190,6 +202,7 @@ def test_a_full_window_says_how_far_it_looked(
     corpus: list[Tweet], version: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flagged, "IDS_UP_TO", 1)
+    monkeypatch.setattr(flagged, "WORD_IDS_UP_TO", 1)
     monkeypatch.setattr(flagged, "TEXT_WINDOW", 12)
     page = flagged.page_of(version, Filters(q="word1"))
     assert page.words_capped
