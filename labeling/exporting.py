@@ -7,13 +7,21 @@ import gzip
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
+import numpy as np
 import zstandard
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
+from django.db.models import Q, QuerySet
+
+from labeling.models import AuditEvent, Label, Origin, Source, Tag, Verdict
+from ml.groups import splits_of
 
 FORMATS = ".csv, .jsonl or .parquet, the first two also with .gz or .zst"
 BATCH = 10_000
@@ -169,6 +177,74 @@ def _parquet_type(column: str, cells: list[Any]) -> Any:
     if pa.types.is_integer(kind) and any(isinstance(cell, float) for cell in known):
         return pa.float64()
     return pa.timestamp("us", "UTC") if pa.types.is_timestamp(kind) else kind
+
+
+# Labels --------------------------------------------------------------------------------------------------
+
+LABEL_COLUMNS = ("id", "text", "labels", "verdict", "annotator", "created_at", "split", "meta")
+
+
+def export_labels(
+    file_name: str | os.PathLike[str],
+    *,
+    at_least: Origin = Origin.RULE,
+    source: Source | None = None,
+    raw: bool = False,
+    user: AbstractBaseUser | None = None,
+    by: str = "",
+    progress: Callable[[int], None] = lambda done: None,
+) -> int:
+    """Every label that `at_least` this origin gave, one row for each tweet. Leaves an audit event."""
+    labels = Label.objects.filter(Q(verdict_origin__gte=at_least) | Q(tags_origin__gte=at_least))
+    if source is not None:
+        labels = labels.filter(tweet__source=source)
+    count = write_rows(file_name, LABEL_COLUMNS, _label_rows(labels, progress), raw=raw)
+    AuditEvent.objects.create(
+        action=AuditEvent.Action.EXPORT,
+        user=user,  # type: ignore[misc]
+        detail={
+            "what": "labels",
+            "file": Path(file_name).name,
+            "at_least": at_least.label,
+            "source": source.label if source else "",
+            "raw": raw,
+            "by": by,
+        },
+        tweets=count,
+    )
+    return count
+
+
+def _label_rows(labels: QuerySet[Label], progress: Callable[[int], None]) -> Iterator[tuple[Any, ...]]:
+    names = dict(Tag.objects.values_list("pk", "name"))
+    verdicts = {Verdict.DA: settings.VERDICT_DA, Verdict.NDA: settings.VERDICT_NDA, Verdict.UNSURE: "unsure"}
+    rows = labels.select_related("tweet").order_by("tweet_id").iterator(chunk_size=BATCH)
+    done = 0
+    while batch := list(islice(rows, BATCH)):
+        splits = splits_of(np.array([label.tweet.group_hash for label in batch], dtype=np.int64))
+        for label, split in zip(batch, splits, strict=True):
+            tweet = label.tweet
+            origin = max(filter(None, (label.verdict_origin, label.tags_origin)), default=None)
+            yield (
+                tweet.external_id,
+                tweet.text,
+                None if label.tag_ids is None else [names[pk] for pk in label.tag_ids if pk in names],
+                None if label.verdict is None else verdicts[Verdict(label.verdict)],
+                Origin(origin).label if origin else None,
+                tweet.posted_at,
+                str(split),
+                {
+                    "tweet": tweet.pk,
+                    "source": tweet.get_source_display(),
+                    "verdict_by": Origin(label.verdict_origin).label if label.verdict_origin else None,
+                    "labels_by": Origin(label.tags_origin).label if label.tags_origin else None,
+                    "annotators": label.annotators,
+                    "disputed": label.is_disputed,
+                    "labelled_at": label.updated_at.isoformat(),
+                },
+            )
+        done += len(batch)
+        progress(done)
 
 
 _WRITERS = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}

@@ -19,8 +19,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from labeling import import_process, import_writing, importing, jobs
-from labeling.batches import author_hash, read_message
-from labeling.identity import dedupe_keys
+from labeling.batches import read_message
+from labeling.identity import author_hash, dedupe_keys
 from labeling.mapping import BadCellError, Mapping, date_of, guess_mapping, id_of, tags_of
 from labeling.models import Annotation, Import, Job, Label, Origin, Source, Tag, Tweet, Verdict
 from labeling.reading import UnreadableFileError
@@ -96,7 +96,7 @@ def counts(row: Import) -> tuple[int, int, int]:
 
 
 def error_of(row: Import) -> str:
-    job = Job.objects.get(pk=row.job_id)
+    job = Job.objects.get(import_row=row)
     assert job.state == Job.State.FAILED
     return job.error
 
@@ -198,7 +198,9 @@ def test_tags_as_json_lists_and_as_columns_of_0_and_1(file):
     make_tag("b")
     lines = [{"text": "x", "tags": ["a", "b"]}, {"text": "y", "tags": []}, {"text": "z", "tags": None}]
     run(file("\n".join(map(json.dumps, lines)), "tweets.jsonl"))
-    assert {label.tweet.text: len(label.tag_ids) for label in Label.objects.select_related("tweet")} == {
+    assert {
+        label.tweet.text: len(label.tag_ids or []) for label in Label.objects.select_related("tweet")
+    } == {
         "x": 2,
         "y": 0,
     }

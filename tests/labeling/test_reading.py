@@ -258,7 +258,7 @@ def test_fifty_damaged_parquet_files_each_give_a_clear_error_or_rows(tmp_path):
         path = tmp_path / f"{number}.parquet"
         path.write_bytes(data)
     requests = [str(path) for path in tmp_path.iterdir()]
-    outcomes = []
+    outcomes: list[object] = []
     for path in requests[:8]:  # through the child process
         try:
             outcomes.append(len(import_process.first_rows(path, name="x")["rows"]))
