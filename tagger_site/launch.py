@@ -67,7 +67,7 @@ def launch(*, check: bool) -> int:
             _wait_until_ready(supervisor, port)
         if not supervisor.is_stopping():
             _say_welcome(var, _address(host, port), began)
-            supervisor.watch(0 if check else None)
+            supervisor.watch(3 if check else None)
     finally:
         say("Stopping …")
         supervisor.stop()

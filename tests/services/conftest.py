@@ -61,7 +61,9 @@ def servers_of(var: Path) -> list[psutil.Process]:
                 continue
             keeper = "tagger_site.embedded.keeper" in process.cmdline()
             mine = keeper and process.environ().get("TAGGER_VAR_DIR") == str(var)
-            if mine or Path(process.cwd()) in (layout(var).postgres, layout(var).valkey):
+            ours = Path(process.cwd()) in (layout(var).postgres, layout(var).valkey)
+            parent = process.parent()
+            if mine or (ours and not (parent and parent.cwd() == process.cwd())):  # not PostgreSQL's children
                 found.append(process)
         except (psutil.Error, FileNotFoundError):
             continue
