@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, resolve, reverse
 
 from labeling.access import has_role, role_of
 
@@ -53,9 +53,11 @@ def sections(request: HttpRequest) -> list[Section]:
     found = []
     for label, name, begins in SECTIONS:
         try:
-            found.append(Section(label, reverse(name), here.startswith(begins)))
+            url = reverse(name)
         except NoReverseMatch:
             continue
+        if has_role(request.user, getattr(resolve(url).func, "required_role", "analyst")):
+            found.append(Section(label, url, here.startswith(begins)))
     if has_role(request.user, "reviewer"):
         in_admin = bool(match and match.namespace == "admin")
         found.append(Section("Review", reverse("admin:labeling_reviewitem_changelist"), in_admin))

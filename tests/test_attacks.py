@@ -139,7 +139,8 @@ def test_every_htmx_post_is_a_form_that_works_without_it():
                 assert 'method="post"' in tag, f"{template}: {tag}"
                 assert "action=" in tag, f"{template}: {tag}"
             else:
-                assert "formaction=" in tag or tag.startswith("<button"), f"{template}: {tag}"
+                alone = "formaction=" in tag or tag.startswith("<button")
+                assert alone or 'hx-include="closest form"' in tag, f"{template}: {tag}"
 
 
 # Injection (attack 4)

@@ -17,8 +17,8 @@ admin.site.unregister(User)
 admin.site.unregister(Group)  # the roles are fixed; accounts are put into them below
 
 ROLE_HELP = (
-    "Analyst: labels. Reviewer: also decides in the review queue. Admin: also imports, trains, activates, "
-    "and manages accounts. Without a role an account sees nothing."
+    "Analyst: labels. Reviewer: also decides in the review queue, imports, trains and activates. "
+    "Admin: also manages accounts. Without a role an account sees nothing."
 )
 
 
