@@ -2,7 +2,19 @@
 
 from django.urls import path
 
-from labeling.views import agreement, flagged, home, imports, jobs, label, queues, theme, tweets, versions
+from labeling.views import (
+    agreement,
+    flagged,
+    home,
+    imports,
+    jobs,
+    label,
+    queues,
+    tags,
+    theme,
+    tweets,
+    versions,
+)
 
 app_name = "labeling"
 
@@ -31,6 +43,17 @@ urlpatterns = [
     path("imports/<int:pk>/discard/", imports.import_discard, name="import-discard"),
     path("imports/<int:pk>/resume/", imports.import_resume, name="import-resume"),
     path("imports/<int:pk>/rejected/", imports.import_rejected, name="import-rejected"),
+    # Tags and rules
+    path("tags/", tags.tag_list, name="tag-list"),
+    path("tags/new/", tags.tag_new, name="tag-new"),
+    path("tags/starter/", tags.starter_lexicon, name="starter-lexicon"),
+    path("tags/<int:pk>/", tags.tag_edit, name="tag-edit"),
+    path("tags/<int:pk>/move/", tags.tag_move, name="tag-move"),
+    path("tags/<int:pk>/archive/", tags.tag_archive, name="tag-archive"),
+    path("tags/<int:pk>/rules/", tags.rule_add, name="rule-add"),
+    path("rules/<int:pk>/", tags.rule_change, name="rule-change"),
+    path("rules/preview/", tags.rule_preview_page, name="rule-preview"),
+    path("rules/apply/", tags.rules_apply, name="rules-apply"),
     # Jobs
     path("jobs/<int:pk>/", jobs.job_detail, name="job-detail"),
     path("jobs/<int:pk>/cancel/", jobs.job_cancel, name="job-cancel"),
