@@ -228,6 +228,11 @@ def headline(version: ModelVersion) -> str:
     beyond = _verdict(version, "no_rule")
     if beyond and beyond["positives"] and beyond["recall"] is not None:
         sentence += f" Where no rule matches, it finds {_percent(beyond['recall'])} of {beyond['positives']:,} {da} tweets."
+    judged = belief(version)
+    if judged.n:
+        sentence += (
+            f" People judged {judged.people:,} of the held-out tweets; the others are assumed or imported."
+        )
     return sentence
 
 
@@ -329,4 +334,6 @@ def _figure(figures: Json | None, name: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share * 100:.0f} %" if 0.01 <= share <= 0.99 or share in (0, 1) else f"{share * 100:.1f} %"
+    """With a space that does not break."""
+    digits = 0 if 0.01 <= share <= 0.99 or share in (0, 1) else 1
+    return f"{share * 100:.{digits}f}\N{NO-BREAK SPACE}%"

@@ -184,6 +184,7 @@ def _detail(version: ModelVersion, sample: str, head: str) -> dict[str, Any]:
         "figures": figures,
         "verdict": verdict,
         "verdict_row": reports.Row(settings.VERDICT_DA, verdict, figures["baseline"]["verdict"]),
+        "prevalence": verdict["positives"] / verdict["n"] if verdict else None,
         "verdict_reason": reports.missing_reason(verdict),
         "verdict_matrix": reports.verdict_matrix(verdict, sample) if verdict else None,
         "tag_rows": reports.tag_rows(version, sample),
