@@ -3,7 +3,7 @@
 PYTHON_ := .venv/bin/python
 ARGS ?=
 
-.PHONY: help run test test-fast test-external lint services environment environment-dev clean
+.PHONY: help run test test-fast test-external lint format services environment environment-dev clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -24,6 +24,10 @@ test-external: environment-dev  ## Run every test against Debian's postgresql an
 
 lint: environment-dev  ## Style, types, templates, import contract, known vulnerabilities
 	@sh scripts/lint.sh
+
+format: environment-dev  ## Bring code and templates into their standard form
+	@$(PYTHON_) -m ruff check --fix . ; $(PYTHON_) -m ruff format .
+	@find templates -name '*.html' -print0 | xargs -0 .venv/bin/djade --target-version 5.2 || true
 
 services: environment  ## Run the embedded servers alone, in the foreground
 	@exec $(PYTHON_) -m tagger_site.embedded
