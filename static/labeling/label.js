@@ -77,7 +77,8 @@
   function act(action, event) {
     event.preventDefault();
     const form = $("judge");
-    const press = (selector) => { const button = form && form.querySelector(selector); if (button) form.requestSubmit(button); };
+    // A click, not requestSubmit(): htmx learns from clicks which button it was.
+    const press = (selector) => { const button = form && form.querySelector(selector); if (button) button.click(); };
     if (action === "submit") press("[name=action][value=submit]");
     else if (action === "skip") press("[name=action][value=skip]");
     else if (action === "undo") $("undo").requestSubmit();
@@ -215,7 +216,8 @@
   function retry() {
     $("label-problem").hidden = true;
     const [form, button] = last || [];
-    if (form && form.isConnected) form.requestSubmit(button && button.form === form ? button : null);
+    if (button && button.isConnected) button.click();
+    else if (form && form.isConnected) form.requestSubmit();
   }
 
   page.addEventListener("htmx:beforeSwap", (event) => {
