@@ -106,6 +106,16 @@ ROUTES: dict[str, Row] = {
     "labeling:label-undo": post("analyst", "/queues/{queue}/label/undo/"),
     "labeling:label-release": post("analyst", "/queues/{queue}/label/release/"),
     "labeling:label-renew": post("analyst", "/queues/{queue}/label/renew/"),
+    "labeling:tag-list": get("analyst", "/tags/"),
+    "labeling:tag-new": get("reviewer", "/tags/new/", also_posts=True),
+    "labeling:tag-edit": get("analyst", "/tags/{tag}/", also_posts=True),
+    "labeling:tag-move": post("reviewer", "/tags/{tag}/move/"),
+    "labeling:tag-archive": post("reviewer", "/tags/{tag}/archive/"),
+    "labeling:starter-lexicon": post("reviewer", "/tags/starter/"),
+    "labeling:rule-add": post("reviewer", "/tags/{tag}/rules/"),
+    "labeling:rule-change": post("reviewer", "/rules/{rule}/"),
+    "labeling:rule-preview": get("analyst", "/rules/preview/"),
+    "labeling:rules-apply": post("reviewer", "/rules/apply/"),
     "labeling:job-detail": get("analyst", "/jobs/{job}/"),
     "labeling:job-cancel": post("reviewer", "/jobs/{job}/cancel/"),
 }
@@ -286,3 +296,9 @@ def test_smuggled_fields_change_nothing(client_of, world, second_analyst, analys
     assert (newest.annotator, newest.origin) == (second_analyst, Origin.ANALYST)
     second_analyst.refresh_from_db()
     assert not second_analyst.is_superuser
+
+
+def test_an_analyst_reads_a_tag_but_does_not_change_it(client_of, world, analyst):
+    """One address, two roles: reading is for the team, writing for reviewers."""
+    data = {"name": "renamed", "colour": "teal", "key": "", "guideline": ""}
+    assert client_of(analyst).post(f"/tags/{world['tag']}/", data).status_code == REFUSED
