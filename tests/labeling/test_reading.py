@@ -9,6 +9,7 @@ import io
 import json
 import random
 import zipfile
+from typing import Any
 
 import openpyxl
 import pyarrow as pa
@@ -68,7 +69,7 @@ FORMATS = {
     "parquet": parquet_bytes(),
     "xlsx": xlsx_bytes(),
 }
-PACKINGS = {"plain": bytes, "gzip": gzip.compress, "zstd": zstandard.compress}
+PACKINGS: dict[str, Any] = {"plain": bytes, "gzip": gzip.compress, "zstd": zstandard.compress}
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
