@@ -180,7 +180,7 @@ def test_the_preview_counts_and_marks_before_anything_is_saved(client_of, analys
     given = {"tag": lean.pk, "kind": "term", "pattern": "wock"}
     page = client.get(url("rule-preview"), given).content.decode()
     assert "In all 2 tweets" in page
-    assert "50.0" in page
+    assert "50.00 %" in page
     assert '&lt;i&gt;<mark class="term">wock</mark>&lt;/i&gt;' in page
     assert "<html" in page
     fragment = client.get(url("rule-preview"), given, headers=HTMX).content.decode()
