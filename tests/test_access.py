@@ -118,16 +118,6 @@ ROUTES: dict[str, Row] = {
     "labeling:rules-apply": post("reviewer", "/rules/apply/"),
     "labeling:job-detail": get("analyst", "/jobs/{job}/"),
     "labeling:job-cancel": post("reviewer", "/jobs/{job}/cancel/"),
-    "labeling:tag-list": get("analyst", "/tags/"),
-    "labeling:tag-new": get("reviewer", "/tags/new/", also_posts=True),
-    "labeling:starter-lexicon": post("reviewer", "/tags/starter/"),
-    "labeling:tag-edit": get("analyst", "/tags/{tag}/", also_posts=True),  # changes are for reviewers
-    "labeling:tag-move": post("reviewer", "/tags/{tag}/move/"),
-    "labeling:tag-archive": post("reviewer", "/tags/{tag}/archive/"),
-    "labeling:rule-add": post("reviewer", "/tags/{tag}/rules/"),
-    "labeling:rule-change": post("reviewer", "/rules/{rule}/"),
-    "labeling:rule-preview": get("analyst", "/rules/preview/"),
-    "labeling:rules-apply": post("reviewer", "/rules/apply/"),
 }
 # The admin's addresses follow from its registered models: who may list, open, add, change and delete.
 # Names of models here must be all that are registered.
