@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from tagger_site.embedded.layout import EmbeddedError, layout, save_layout, var_dir
+from tagger_site.embedded.layout import LAYOUT_FILE, EmbeddedError, Layout, layout, save_layout, var_dir
 from tagger_site.embedded.locks import try_lock
 from tagger_site.embedded.postgres import Postgres
 from tagger_site.embedded.processes import open_log
@@ -35,6 +36,7 @@ def keep(var: Path, names: list[str], *, durable: bool) -> None:
     state = var / "keeper.json"
     state.unlink(missing_ok=True)
     found = layout(var)
+    _set_aside_what_was_abandoned(found, durable=durable)
     found.data.mkdir(parents=True, exist_ok=True)
     save_layout(found)
     servers = [SERVERS[name](found, durable=durable, say=_say) for name in names]
@@ -70,6 +72,20 @@ def _watch(servers: list[Server], users: Path, *, state: Path) -> IO[str]:
                 state.write_text(announcement)
         time.sleep(POLL_SECONDS)
     return unused
+
+
+def _set_aside_what_was_abandoned(found: Layout, *, durable: bool) -> None:
+    """Data outside var/ outlives a removed checkout; a new one at the same path has other passwords."""
+    if found.data == found.var or (found.var / LAYOUT_FILE).exists() or not found.data.exists():
+        return
+    Postgres(found).stop_leftover()
+    Valkey(found).stop_leftover()
+    if not durable:
+        shutil.rmtree(found.data)
+        return
+    aside = found.data.with_name(f"{found.data.name}-{time.strftime('%Y%m%d%H%M%S')}")
+    found.data.rename(aside)
+    _say(f"{found.data} was left by an installation that is gone; it is now {aside}")
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:

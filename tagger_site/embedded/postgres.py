@@ -121,7 +121,7 @@ class Postgres:
         os.chown(path, *self.layout.owner)
 
     def _start_server(self) -> None:
-        self._stop_leftover()
+        self.stop_leftover()
         program = str(postgres_program(self.layout, "postgres"))
         deadline = time.monotonic() + RETRY_SECONDS
         while True:
@@ -168,7 +168,7 @@ class Postgres:
         except (FileNotFoundError, ValueError):
             return None
 
-    def _stop_leftover(self) -> None:
+    def stop_leftover(self) -> None:
         if pid := self._pid_in_file():
             stop_leftover(pid, self.layout.postgres, ask=signal.SIGINT)
 

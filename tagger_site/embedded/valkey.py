@@ -28,7 +28,7 @@ class Valkey:
     def start(self) -> None:
         own_folder(self.layout, self.layout.sockets)
         own_folder(self.layout, self.layout.valkey)
-        self._stop_leftover()
+        self.stop_leftover()
         self.layout.valkey_socket.unlink(missing_ok=True)
         self._write_configuration()
         self.process = start_server(
@@ -51,7 +51,7 @@ class Valkey:
         if self.process:
             end(self.process, ask=signal.SIGTERM, patience=20)
 
-    def _stop_leftover(self) -> None:
+    def stop_leftover(self) -> None:
         try:
             pid = int((self.layout.valkey / "valkey.pid").read_text())
         except (FileNotFoundError, ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
 import signal
 import stat
 import subprocess
@@ -26,7 +27,7 @@ from tests.services.conftest import Installation, servers_of, wait_until
 pytestmark = pytest.mark.services
 
 # Starts the servers, says so, and uses them until its input or its life ends.
-HOLD = "import time; from tagger_site import embedded; share = embedded.use(); print('up', flush=True); time.sleep(600)"
+HOLD = "import time; from tagger_site import embedded; share = embedded.use(say=print); print('up', flush=True); time.sleep(600)"
 WRITE = """
 from tagger_site import embedded
 share = embedded.use()
@@ -161,7 +162,15 @@ def test_as_root_in_a_closed_folder_the_data_goes_where_the_service_user_can(
         assert found.data.parent == Path("/var/lib")
         assert embedded.describe(another_installation.var).startswith("data in /var/lib/tagger-")
         psycopg2.connect(embedded.database_url(another_installation.var)).close()
-    subprocess.run(["rm", "-rf", str(found.data)], check=True)
+    shutil.rmtree(another_installation.var)  # the checkout is removed, and made again at the same place
+    process = another_installation.start("-c", HOLD)
+    assert process.stdout
+    assert "left by an installation that is gone" in process.stdout.readline() + process.stdout.readline()
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not servers_of(another_installation.var))
+    for folder in found.data.parent.glob(f"{found.data.name}*"):
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("name", ["postgres", "valkey"])
