@@ -10,6 +10,7 @@ import hashlib
 import re
 import string
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ _PUNCTUATION = bytes.maketrans(_DROPPED.encode(), b" " * len(_DROPPED))
 # compared in full. rensa's own estimate on 64 permutations has a standard error of .06.
 _PERMUTATIONS = 64
 _BANDS = 16
+_BLOCK = 10_000  # texts whose shingles are held at a time
 _SHINGLE = 5  # characters: one changed word leaves most shingles of a short text alike
 _ALIKE = 0.7  # Jaccard similarity of shingle sets from which two texts are near-duplicates
 
@@ -90,11 +92,14 @@ def near_duplicates(texts: Sequence[str], keys: NDArray[np.int64]) -> NDArray[np
     if not len(keys):
         return keys.copy()
     unique, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    shingles = [_shingles(line) for line in normalise([texts[index] for index in first])]
+    lines = normalise([texts[index] for index in first])
+    shingles = lru_cache(maxsize=_BLOCK)(
+        lambda index: _shingles(lines[index])
+    )  # a set is 9 KB: not all at once
     parent = np.arange(len(unique))
-    for left, right in _candidates(shingles):
+    for left, right in _candidates(_minhash(lines)):
         a, b = _root(parent, left), _root(parent, right)
-        if a != b and _jaccard(shingles[left], shingles[right]) >= _ALIKE:
+        if a != b and _jaccard(shingles(left), shingles(right)) >= _ALIKE:
             parent[max(a, b)] = min(a, b)  # `unique` is sorted, so the root holds the smallest key
     roots = np.array([_root(parent, index) for index in range(len(unique))])
     clusters: NDArray[np.int64] = unique[roots][inverse]
@@ -118,9 +123,8 @@ def _jaccard(a: set[bytes], b: set[bytes]) -> float:
     return common / (len(a) + len(b) - common)
 
 
-def _candidates(shingles: list[set[bytes]]) -> list[tuple[int, int]]:
+def _candidates(digests: NDArray[np.uint32]) -> list[tuple[int, int]]:
     """Pairs of neighbours within each bucket: a chain is enough, since joining is transitive."""
-    digests = _minhash(shingles)
     rows = _PERMUTATIONS // _BANDS
     pairs: set[tuple[int, int]] = set()
     for band in range(_BANDS):
@@ -132,8 +136,12 @@ def _candidates(shingles: list[set[bytes]]) -> list[tuple[int, int]]:
     return sorted(pairs)
 
 
-def _minhash(shingles: list[set[bytes]]) -> NDArray[np.uint32]:
+def _minhash(lines: list[bytes]) -> NDArray[np.uint32]:
+    """uint32 [n, _PERMUTATIONS], block by block."""
     from rensa import RMinHash
 
-    digests: Any = RMinHash.digests_from_token_sets([list(s) for s in shingles], _PERMUTATIONS, 42)
-    return np.asarray(digests, dtype=np.uint32)
+    digests = np.empty((len(lines), _PERMUTATIONS), dtype=np.uint32)
+    for start in range(0, len(lines), _BLOCK):
+        block: Any = [list(_shingles(line)) for line in lines[start : start + _BLOCK]]
+        digests[start : start + _BLOCK] = RMinHash.digests_from_token_sets(block, _PERMUTATIONS, 42)
+    return digests
