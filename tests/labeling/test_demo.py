@@ -14,7 +14,7 @@ from labeling import demo
 from labeling.demo import corpus, grammar
 from labeling.models import Annotation, Label, Origin, Queue, Source, Tag, Tweet, Verdict
 from ml.groups import text_keys
-from tests.factories import make_tweet
+from tests.factories import make_scores, make_tweet, make_version
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +145,13 @@ def test_the_demo_analysts_are_those_of_the_installation_if_there_are_two(analys
 def test_without_analysts_it_makes_accounts_that_nobody_can_log_in_to(db):
     assert all(not user.has_usable_password() for user in demo.demo_analysts())
     assert len(demo.demo_analysts()) == 2
+
+
+def test_the_queue_of_the_most_uncertain_opens_as_soon_as_there_are_scores(db):
+    tweets = [make_tweet() for _ in range(20)]
+    call_command("make_demo", "--queues", verbosity=0)
+    assert [queue.name for queue in Queue.objects.all()] == ["Random sample"]
+    Queue.objects.update(is_open=False)
+    make_scores(make_version(), {tweet: (0.4 + place / 100, {}) for place, tweet in enumerate(tweets)})
+    call_command("make_demo", "--queues", verbosity=0)
+    assert {queue.name for queue in Queue.objects.all()} == {"Random sample", "Most uncertain"}
