@@ -21,15 +21,15 @@ MINUTES = 60_000
 @pytest.fixture
 def corpus(transactional_db, tmp_path, admin) -> None:
     """A small demo corpus with rules applied, version 1 trained, scored and active, and a random queue."""
-    call_command("make_demo", specific=500, general=6000, seed=3, out=str(tmp_path / "demo"))
+    call_command("make_demo", specific=500, general=6000, seed=3, out=tmp_path / "demo")
     call_command("train", architecture="fast", negatives=3000, activate=True)
     queues.create_queue(name="Random for the loop", strategy=Queue.Strategy.RANDOM, size=20, user=admin)
 
 
 def log_in(page: Page, base: str, user: str) -> None:
     page.goto(base + reverse("log-in"))
-    page.get_by_label("Username").fill(user)
-    page.get_by_label("Password").fill(PASSWORD)
+    page.locator("input[name=username]").fill(user)
+    page.locator("input[name=password]").fill(PASSWORD)
     page.keyboard.press("Enter")
     expect(page.locator("main h1").first).to_be_visible()
 
