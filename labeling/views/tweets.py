@@ -37,14 +37,18 @@ class TweetFilter(django_filters.FilterSet):  # type: ignore[misc]
     """Declared fields only: they are the allow-list of what a URL may ask."""
 
     q = django_filters.CharFilter(label="Words", max_length=200)
-    source = django_filters.ChoiceFilter(choices=[(name, name) for name in SOURCES], empty_label="any")
-    label = django_filters.ChoiceFilter(choices=LabelState.choices, empty_label="any")
-    verdict = django_filters.ChoiceFilter(choices=[(name, name) for name in VERDICTS], empty_label="any")
+    source = django_filters.ChoiceFilter(
+        label="Source", choices=[(name, name) for name in SOURCES], empty_label="any"
+    )
+    label = django_filters.ChoiceFilter(label="Label", choices=LabelState.choices, empty_label="any")
+    verdict = django_filters.ChoiceFilter(
+        label="Verdict", choices=[(name, name) for name in VERDICTS], empty_label="any"
+    )
     origin = django_filters.ChoiceFilter(
         label="Decided by", choices=[(name, name) for name in ORIGINS], empty_label="any"
     )
     tag = django_filters.ModelChoiceFilter(
-        queryset=Tag.objects.all(), to_field_name="slug", empty_label="any"
+        label="Tag", queryset=Tag.objects.all(), to_field_name="slug", empty_label="any"
     )
 
     class Meta:

@@ -47,7 +47,9 @@ def test_pages_answer_to_their_methods_only(client_of, analyst):
 
 
 def test_an_empty_installation_says_what_to_do(client_of, analyst):
-    assert "Import a file of tweets first" in client_of(analyst).get(LIST).content.decode()
+    content = client_of(analyst).get(LIST).content.decode()
+    assert "Import a file of tweets first" in content
+    assert "[invalid name]" not in content  # a filter without a label
 
 
 @pytest.mark.parametrize(
