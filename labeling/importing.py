@@ -173,8 +173,11 @@ def first_rejected(row: Import, count: int) -> list[list[str]]:
 # The job -------------------------------------------------------------------------------------------------
 
 
-def work(job: Job, progress: Progress) -> None:
-    """Run an import. When it took over from a killed worker: skip the batches that are in already."""
+def work(job: Job, progress: Progress) -> Job | None:
+    """Run an import. When it took over from a killed worker: skip the batches that are in already.
+
+    Returns the queued job that files the new words in the search index, if one is needed.
+    """
     row = Import.objects.get(job=job)
     path = row.file.path if row.file else row.mapping.get("path", "")
     if not path:
@@ -194,10 +197,9 @@ def work(job: Job, progress: Progress) -> None:
     if row.imported - before >= LARGE:
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE labeling_tweet")
-    if row.imported > before:
-        search_index.request_tidying()
     if not row.rows_read:
         raise JobError("The file names its columns but has no rows.")
+    return search_index.request_tidying() if row.imported > before else None
 
 
 def _with_count(reason: str, row: Import) -> str:

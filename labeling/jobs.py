@@ -117,7 +117,7 @@ def claim_job(job_id: int) -> Job | None:
 
 def run_job(
     job_id: int,
-    work: Callable[[Job, Progress], None],
+    work: Callable[[Job, Progress], object],
     *,
     heartbeat: bool = True,
     watch: Callable[[Job], None] | None = None,

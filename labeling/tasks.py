@@ -17,9 +17,7 @@ Work = Callable[[Job, Progress], None]
 def work_for(kind: str) -> Work:
     """The domain function that does a kind of job. Imported here, so that a worker loads only what it runs."""
     if kind == Job.Kind.IMPORT:
-        from labeling import importing
-
-        return importing.work
+        return import_and_file
     if kind == Job.Kind.SEARCH:
         from labeling import search_index
 
@@ -44,6 +42,15 @@ def train_and_score(job: Job, progress: Progress) -> None:
     run = training.train(job, progress)
     if run is not None:
         enqueue_scoring(run)
+
+
+def import_and_file(job: Job, progress: Progress) -> None:
+    """An import; then the bell for filing its words in the search index, which is slow until then."""
+    from labeling import importing
+
+    filing = importing.work(job, progress)
+    if filing is not None:
+        run_job.delay_on_commit(filing.pk)  # type: ignore[attr-defined]  # of Celery's DjangoTask
 
 
 @shared_task
