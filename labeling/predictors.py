@@ -51,9 +51,14 @@ def _load(path: str, sha256: str, number: int) -> Predictor:
             " opened. Restore it from a backup, or train a new version."
         )
     use_one_thread()
-    from ml import predict  # brings TensorFlow: only where scores are computed
+    from ml import artefact, predict  # brings TensorFlow: only where scores are computed
 
-    return cast(Predictor, predict.load(path))
+    try:
+        return cast(Predictor, predict.load(path))
+    except artefact.ArtefactError as error:
+        raise JobError(
+            f"The model of version {number} cannot be read. Train a new version. ({error})"
+        ) from error
 
 
 def use_one_thread() -> None:

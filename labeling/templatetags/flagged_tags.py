@@ -15,11 +15,19 @@ FAINT, CLEAR, STRONG = 0.1, 0.33, 0.66  # weights of words, from 0 to 1
 
 
 @register.filter
+def risk(value: float | None) -> str:
+    """0.30012 → '0.300', 0.00041 → '0.00041': three decimals, or two digits where those would be zeros."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if value >= 0.01 or value == 0 else f"{value:.2g}"
+
+
+@register.filter
 def marked(text: str, spans: Sequence[Sequence[float]] | None) -> SafeString:
     """The text, escaped, with the words that drove its score in <mark>; stray or overlapping spans are left out."""
     parts: list[str] = []
     at = 0
-    for start, end, weight in sorted(spans or []):
+    for start, end, weight in sorted(spans or [], key=lambda span: span[0]):
         first, last, strength = int(start), int(end), abs(weight)
         if strength < FAINT or first < at or not first < last <= len(text):
             continue

@@ -24,7 +24,7 @@
       const toTheLeft = x > (chartArea.left + chartArea.right) / 2;
       ctx.textAlign = toTheLeft ? "right" : "left";
       ctx.font = "12px system-ui, sans-serif";
-      ctx.fillText(`threshold ${data.threshold.toFixed(3)}`, x + (toTheLeft ? -6 : 6), chartArea.top + 12);
+      ctx.fillText(`threshold ${Number(data.threshold.toPrecision(3))}`, x + (toTheLeft ? -6 : 6), chartArea.top + 12);
       ctx.restore();
     },
   });
@@ -52,7 +52,7 @@
       options: { indexAxis: "y" },
     }),
     times: ({ labels, values }) => bars(labels, values, { scales: axes({ x: { grid: { display: false } }, y: { beginAtZero: true } }) }),
-    risk: (data) => bars(data.edges.slice(0, -1).map((edge, i) => `${edge.toFixed(4)} – ${data.edges[i + 1].toFixed(4)}`), data.counts, {
+    risk: (data) => bars(data.edges.slice(0, -1).map((edge, i) => `${Number(edge.toPrecision(3))} – ${Number(data.edges[i + 1].toPrecision(3))}`), data.counts, {
       colours: data.edges.slice(0, -1).map((edge) => colour(edge >= data.threshold ? "--chart-2" : "--chart-1")),
       scales: axes({
         x: { grid: { display: false }, ticks: { autoSkip: true, maxTicksLimit: 8, callback: (_, i) => Number(data.edges[i].toPrecision(2)).toString() } },

@@ -424,7 +424,7 @@ def test_the_command_scores_the_newest_version_and_ends_with_figures(
     call_command("score", workers=1)
     last = capsys.readouterr().out.strip().splitlines()[-1]
     assert last.startswith(f"Scored 1 tweets with version {version.number} in ")
-    assert last.endswith("1 of 1 are at or above 0.500.")
+    assert last.endswith("1 of 1 are at or above 0.5.")
 
 
 @pytest.mark.django_db

@@ -105,7 +105,7 @@ class Command(BaseCommand):
         self.stdout.write(
             f"Scored {tweets:,} tweets with version {run.version.number} in {seconds:,.1f} s"
             f" ({tweets / seconds:,.0f} tweets/s); {summary['flagged']:,} of {summary['n']:,} are at or above"
-            f" {summary['threshold']:.3f}."
+            f" {summary['threshold']:.3g}."
         )
 
 
