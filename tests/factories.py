@@ -10,7 +10,7 @@ import pyarrow as pa
 from django.utils import timezone
 
 from labeling import score_tables
-from labeling.models import Annotation, Import, ModelVersion, Origin, Rule, Source, Tag, Tweet, Verdict
+from labeling.models import Annotation, Import, Job, ModelVersion, Origin, Rule, Source, Tag, Tweet, Verdict
 from labeling.score_tables import ScoreTables
 from labeling.training import key_figures
 
@@ -95,3 +95,8 @@ def make_scores(
 
 def make_rule(tag: Tag, pattern: str, kind: str = "term", **fields: Any) -> Rule:
     return Rule.objects.create(tag=tag, pattern=pattern, kind=kind, **fields)
+
+
+def job_of(version: ModelVersion) -> Job:
+    assert version.job is not None
+    return version.job

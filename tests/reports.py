@@ -55,7 +55,7 @@ def make_evaluated_version(
     truth = (rng.random((n, heads)) < np.linspace(0.5, 0.05, heads)).astype(float)
     truth[rng.random(n) < 0.1, 0] = np.nan
     truth[rng.random(n) < 0.3, 1:] = np.nan
-    origins = rng.choice([None, Origin.IMPORT, Origin.ANALYST, Origin.REVIEW], n)
+    origins = np.array([None, Origin.IMPORT, Origin.ANALYST, Origin.REVIEW])[rng.integers(0, 4, n)]
     sampled = (truth[:, 0] == 0) & (rng.random(n) < 0.5)
     truth[sampled, 1:] = np.nan
     origins[sampled | np.isnan(truth[:, 0])] = None

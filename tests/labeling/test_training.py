@@ -13,7 +13,7 @@ from labeling import jobs, snapshots, tasks, training
 from labeling.jobs import AlreadyRunning, Progress
 from labeling.labels import derive_labels
 from labeling.models import Example, Job, ModelVersion, Origin, Source, Split, Tweet, Verdict
-from tests.factories import make_annotation, make_tag, make_tweet
+from tests.factories import job_of, make_annotation, make_tag, make_tweet
 
 pytestmark = pytest.mark.django_db
 
@@ -28,13 +28,13 @@ def run(version: ModelVersion, work=training.train) -> Job:
 
 def test_versions_are_numbered_and_keep_what_was_asked_for(analyst):
     first = training.start_training(user=analyst, architecture="accurate", negatives=7, seed=3, note="first")
-    jobs.request_cancel(first.job)
+    jobs.request_cancel(job_of(first))
     second = training.start_training(user=None)
     assert (first.number, second.number) == (1, 2)
     assert (first.architecture, first.negatives, first.seed, first.note) == ("accurate", 7, 3, "first")
     assert first.created_by == analyst
     assert second.state == ModelVersion.State.TRAINING
-    assert second.job.kind == Job.Kind.TRAIN
+    assert job_of(second).kind == Job.Kind.TRAIN
 
 
 def test_a_second_training_is_refused_and_leaves_no_version(analyst):
@@ -47,7 +47,7 @@ def test_a_second_training_is_refused_and_leaves_no_version(analyst):
 
 def test_a_version_whose_job_was_cancelled_in_the_queue_says_so():
     first = training.start_training(user=None)
-    jobs.request_cancel(first.job)
+    jobs.request_cancel(job_of(first))
     first.refresh_from_db()
     assert first.current_state == ModelVersion.State.CANCELLED
     training.start_training(user=None)
@@ -115,7 +115,7 @@ def stored(tmp_path: Path, settings):
     p = [[1 / 3, 0.1 + n / 1000] for n in range(len(held))]
     pq.write_table(pa.table({"id": held, "p": p, "p_masked": p}), out / "holdout.parquet")
     version = training.start_training(user=None)
-    job = jobs.claim_job(version.job_id)
+    job = jobs.claim_job(job_of(version).pk)
     assert job is not None
 
     def store() -> ModelVersion:

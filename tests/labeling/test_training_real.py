@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from labeling.jobs import Progress
 from labeling.labels import derive_labels
 from labeling.models import Example, Job, ModelVersion, Origin, Source, Split, Tag, Tweet, Verdict
 from ml.groups import text_keys
-from tests.factories import make_annotation, make_rule, make_tag
+from tests.factories import job_of, make_annotation, make_rule, make_tag
 from tests.labeling.test_versions import cells_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.tensorflow]
@@ -21,6 +22,10 @@ DRUGS = ["oxy", "percs", "blues", "vodka"]
 DID = ["took", "popped", "crave", "hid", "need", "scored", "lost", "found"]
 NEWS = ["council", "hospital", "museum", "weather", "striker", "recipe", "festival", "clinic"]
 DOES = ["opens", "plans", "reports", "wins", "funds", "closes"]
+
+
+def train(job: Job, progress: Progress) -> None:
+    training.train(job, progress)
 
 
 def _add(texts: list[str], source: Source) -> list[Tweet]:
@@ -63,7 +68,7 @@ def corpus(settings, tmp_path) -> None:
 
 def test_a_training_ends_with_a_version_whose_report_agrees_with_its_tweets(corpus):
     version = training.start_training(user=None, negatives=500)
-    job = jobs.run_job(version.job_id, lambda job, progress: training.train(job, progress) and None)
+    job = jobs.run_job(job_of(version).pk, train)
     assert job is not None
     assert (job.state, job.error) == (Job.State.DONE, "")
     version = ModelVersion.objects.get(pk=version.pk)
@@ -95,7 +100,7 @@ def test_a_training_ends_with_a_version_whose_report_agrees_with_its_tweets(corp
 
     assert training.file_sha256(Path(version.artefact.path)) == version.sha256
     predictor = predict.load(version.artefact.path)
-    held = list(versions.held_out(version).select_related("tweet")[:50])
+    held: Any = list(versions.held_out(version).select_related("tweet")[:50])
     p = predictor.predict([e.tweet.text for e in held])
     assert np.allclose(p, [e.probabilities for e in held], atol=1e-6)
 
@@ -115,7 +120,7 @@ def test_a_cancel_in_the_middle_of_an_epoch_stops_the_training(corpus):
         progress.report = report  # type: ignore[method-assign]
         training.train(job, progress)
 
-    job = jobs.run_job(version.job_id, work)
+    job = jobs.run_job(job_of(version).pk, work)
     version.refresh_from_db()
     assert job is not None
     assert (job.state, version.state) == (Job.State.CANCELLED, ModelVersion.State.CANCELLED)
@@ -126,7 +131,7 @@ def test_a_cancel_in_the_middle_of_an_epoch_stops_the_training(corpus):
 def test_the_next_version_keeps_every_tweet_in_its_split(corpus):
     def splits(seed: int) -> dict[int, int]:
         version = training.start_training(user=None, negatives=200, seed=seed)
-        job = jobs.run_job(version.job_id, lambda job, progress: training.train(job, progress) and None)
+        job = jobs.run_job(job_of(version).pk, train)
         assert job is not None
         assert job.error == ""
         return dict(Example.objects.filter(version=version).values_list("tweet_id", "split"))

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from labeling import jobs, training, versions
 from labeling.models import AuditEvent, Job, ModelVersion, ScoringRun
-from tests.factories import make_annotation, make_version
+from tests.factories import job_of, make_annotation, make_version
 from tests.reports import make_evaluated_version
 
 pytestmark = pytest.mark.django_db
@@ -100,7 +100,7 @@ def test_retraining_starts_one_job_and_a_second_is_refused_with_the_way_to_the_f
         7,
         "more labels",
     )
-    assert version.job.detail["activate"] is True
+    assert job_of(version).detail["activate"] is True
     assert version.created_by == reviewer
     answer = client.post(url("retrain"), form, follow=True)
     assert ModelVersion.objects.count() == 1
@@ -127,7 +127,7 @@ def test_fields_that_are_not_in_the_form_change_nothing(reviewer, client_of):
 @pytest.fixture
 def running(db: None) -> ModelVersion:
     version = training.start_training(user=None)
-    job = jobs.claim_job(version.job_id)
+    job = jobs.claim_job(job_of(version).pk)
     assert job is not None
     job.stage, job.done, job.total = "Training", 50, 100
     job.detail |= {
