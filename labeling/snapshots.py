@@ -361,6 +361,7 @@ def group(examples: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, int], dict[st
         "near_copies": int(sizes[sizes > 1].sum()),
         "moved": len(moved),
         "left_out": int(every["left_out"].sum()),
+        "torn": len(torn),  # clusters whose earlier members lie in different splits
     }
     new_groups = dict(zip(moved.index.tolist(), moved["takes"].tolist(), strict=True))
     return kept, new_groups, counts

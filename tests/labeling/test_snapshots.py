@@ -235,6 +235,7 @@ def test_a_tweet_of_an_earlier_snapshot_never_moves_and_one_near_to_two_splits_i
         assert tweet.pk not in snapshot.new_groups
     assert c.pk not in set(snapshot.examples["id"])
     assert snapshot.counts["groups"]["left_out"] == 1
+    assert snapshot.counts["groups"]["torn"] == 1
 
 
 def test_the_counts_say_who_judged_and_add_up(corpus):
