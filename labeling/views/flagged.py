@@ -16,6 +16,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.vary import vary_on_headers
 
 from labeling import access, annotation, flagged, review
 from labeling.flagged import Cursor, Filters, LabelState
@@ -127,6 +128,7 @@ def scored_version() -> ModelVersion | None:
 
 @access.analyst
 @require_GET
+@vary_on_headers("HX-Request")
 def flagged_list(request: HttpRequest) -> HttpResponse:
     version = scored_version()
     if version is None:

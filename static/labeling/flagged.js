@@ -92,7 +92,8 @@
     if (event.target.closest("#bulk")) count();
   });
   document.addEventListener("htmx:afterSwap", count);
-  document.querySelector("details.dashboard")?.addEventListener("toggle", draw);
+  document.addEventListener("htmx:historyRestore", () => { draw(); count(); });
+  document.addEventListener("toggle", (event) => { if (event.target.matches("details.dashboard")) draw(); }, true);
   new MutationObserver(draw).observe(document.documentElement, { attributeFilter: ["data-bs-theme"] });
   draw();
   count();

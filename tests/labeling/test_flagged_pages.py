@@ -73,10 +73,18 @@ def test_text_of_tweets_is_inert(client, version: ModelVersion) -> None:
 
 
 def test_the_fragment_holds_the_list_alone(client, version: ModelVersion) -> None:
-    html = client.get(URL, headers={"HX-Request": "true"}).content.decode()
+    answer = client.get(URL, headers={"HX-Request": "true"})
+    html = answer.content.decode()
+    assert "HX-Request" in answer["Vary"]
     assert 'name="tweet"' in html
     assert "<html" not in html
     assert "flagged-charts" not in html
+
+
+def test_going_back_gets_the_whole_page_from_the_server(client, version: ModelVersion) -> None:
+    answer = client.get(URL, headers={"HX-Request": "true", "HX-History-Restore-Request": "true"})
+    assert "<html" in answer.content.decode()
+    assert 'hx-history="false"' in answer.content.decode()
 
 
 @pytest.mark.parametrize("query", ["", "?min_risk=0.2", "?q=overdose", "?state=unlabelled", "?state=da"])
