@@ -17,10 +17,13 @@ from tagger_site.proxy import client_address
 
 
 def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("DJANGO_")
+    }  # of the tests
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=CHECKOUT,
-        env={**os.environ, "DEBUG": "", "DJANGO_SETTINGS_MODULE": "tagger_site.settings", **environment},
+        env={**inherited, "DEBUG": "", "DJANGO_SETTINGS_MODULE": "tagger_site.settings", **environment},
         capture_output=True,
         text=True,
         check=False,
