@@ -9,13 +9,13 @@ import pickle
 import re
 from pathlib import Path
 
-import kombu
 import pytest
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.test import Client, override_settings
 from django.urls import path
 from kombu.exceptions import ContentDisallowed
+from kombu.serialization import loads
 
 from labeling.models import Import, ReviewItem, Source
 from tests.conftest import PASSWORD
@@ -244,7 +244,8 @@ def test_the_session_key_rotates_at_log_in(analyst):
     session = client.session
     session["planted"] = "by an attacker"
     session.save()
-    client.cookies[settings.SESSION_COOKIE_NAME] = planted = session.session_key
+    planted = str(session.session_key)
+    client.cookies[settings.SESSION_COOKIE_NAME] = planted
     client.post("/log-in/", {"username": "ana", "password": PASSWORD})
     assert client.session.session_key != planted
     assert not Session.objects.filter(session_key=planted).exists()
@@ -296,6 +297,4 @@ def test_workers_take_json_only():
     assert app.conf.task_serializer == "json"
     body = pickle.dumps(Bomb())
     with pytest.raises(ContentDisallowed):
-        kombu.serialization.loads(
-            body, "application/x-python-serialize", "binary", accept={"application/json"}
-        )
+        loads(body, "application/x-python-serialize", "binary", accept={"application/json"})
