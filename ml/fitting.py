@@ -18,6 +18,12 @@ from ml.text import Bags
 Report = Callable[[dict[str, Any]], None]
 
 
+# Adam divides by the size of a weight's gradients. For a rare word and a rare tag nearly all gradients are tiny (it is
+# not the tag, and the network knows): without an epsilon of their size each would count as much as a positive.
+EPSILON = 3e-5
+DEEP_DECAY = 1e-4  # of the convolution: dropout and few epochs hold it back already
+
+
 @dataclass(frozen=True)
 class Examples:
     """Bags with their judgements. targets, weights: float32 [n, 1 + tags], DA first; weight 0: not judged."""
@@ -38,7 +44,7 @@ class Schedule:
     batch: int
     rate: float  # peak learning rate of Adam for the tables of the sum, one weight per word and output
     deep_rate: float  # the same for the convolution and its word vectors
-    decay: float  # decoupled weight decay
+    decay: float  # decoupled weight decay of those weights
     tag_loss: float  # weight of the tags' mean loss beside that of the verdict
     term_deletion: float
     seed: int
@@ -51,8 +57,11 @@ def fit(
     steps = -(-len(train) // schedule.batch)
     wide, deep = model.wide_and_deep()
     groups = [
-        (variables, _optimiser(variables, rate, steps, schedule))
-        for variables, rate in ((wide, schedule.rate), (deep, schedule.deep_rate))
+        (variables, _optimiser(variables, rate, decay, epsilon, steps * schedule.epochs))
+        for variables, rate, decay, epsilon in (
+            (wide, schedule.rate, schedule.decay, EPSILON),
+            (deep, schedule.deep_rate, DEEP_DECAY, 1e-7),
+        )
         if variables
     ]
     variables = [*wide, *deep]
@@ -98,12 +107,13 @@ def fit(
     return history
 
 
-def _optimiser(variables: list[Any], rate: float, steps: int, schedule: Schedule) -> Any:
-    """AdamW with a short warm-up, then half a cosine down to nearly nothing."""
-    decayed = keras.optimizers.schedules.CosineDecay(
-        rate / 10, schedule.epochs * steps, alpha=0.2, warmup_target=rate, warmup_steps=steps // 4
+def _optimiser(variables: list[Any], rate: float, decay: float, epsilon: float, steps: int) -> Any:
+    """AdamW with a short warm-up, then a cosine down to a fifth."""
+    rates = keras.optimizers.schedules.CosineDecay(
+        rate / 10, steps, alpha=0.2, warmup_target=rate, warmup_steps=min(80, steps // 10)
     )
-    optimiser = keras.optimizers.AdamW(decayed, weight_decay=schedule.decay, beta_2=0.99)
+    optimiser = keras.optimizers.AdamW(rates, weight_decay=decay, beta_2=0.99, epsilon=epsilon)
+    optimiser.exclude_from_weight_decay(var_names=["bias"])
     optimiser.build(variables)
     return optimiser
 

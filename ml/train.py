@@ -47,9 +47,11 @@ class Config:
     seed: int = 1
     epochs: int = 0  # passes over the training texts, 1 to 20; 0: as the architecture needs
     batch: int = 512  # texts
-    rate: float = 3e-2  # peak learning rate of AdamW for the weights of words and pairs, 1e-2 to 1e-1
+    rate: float = 0.1  # peak learning rate of AdamW for the weights of words and pairs, 0.03 to 0.3
     deep_rate: float = 2e-3  # the same for the convolution, 5e-4 to 5e-3
-    decay: float = 1e-4  # weight decay
+    decay: float = (
+        3e-2  # weight decay of the weights of words and pairs, 1e-3 to 1e-1; stands in for an L2 penalty
+    )
     word_count: int = 2  # times that a word must occur in training to have a vector of its own
     pair_count: int = 2  # the same for a pair of words
     word_dims: int = 100  # accurate: dimensions of the pre-trained word vectors
@@ -57,7 +59,9 @@ class Config:
     length: int = 40  # accurate: words that the convolution reads
     pretraining_count: int = 5  # accurate: times that a word must occur in the unlabelled texts
     tag_loss: float = 0.1  # weight of one tag's loss beside the verdict's
-    negatives_have_no_tag: bool = True  # sampled negatives, which no rule matches, train the tags as 0
+    # Drawn negatives, whose tags nobody judged, train every tag as absent with this weight: enough to keep tags away
+    # from general tweets, too little to drown the judged ones. 0 to 1.
+    negative_tags_weight: float = 0.05
     term_pattern: str = ""  # RE2: the rule terms
     term_deletion: float = 0.3  # share of the texts from which they are deleted, anew in every epoch
     corpus_prior: float | None = None  # share of DA in the corpus; None: estimated
@@ -243,10 +247,10 @@ def _targets(
     weights = (~np.isnan(truth)).astype(np.float32)
     weights[:, 0] *= examples["verdict_weight"].to_numpy(np.float32)
     weights[:, 1:] *= examples["tags_weight"].to_numpy(np.float32)[:, None]
-    if config.negatives_have_no_tag and tags:
+    if config.negative_tags_weight and tags:
         negative = (examples["sample"] == "negative").to_numpy()
         unjudged = negative & np.isnan(truth[:, 1:]).all(axis=1)
-        weights[unjudged, 1:] = 1.0
+        weights[unjudged, 1:] = config.negative_tags_weight
     return targets, weights
 
 
