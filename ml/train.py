@@ -49,9 +49,7 @@ class Config:
     batch: int = 512  # texts
     rate: float = 0.1  # peak learning rate of AdamW for the weights of words and pairs, 0.03 to 0.3
     deep_rate: float = 2e-3  # the same for the convolution, 5e-4 to 5e-3
-    decay: float = (
-        3e-2  # weight decay of the weights of words and pairs, 1e-3 to 1e-1; stands in for an L2 penalty
-    )
+    decay: float = 1e-2  # weight decay of the same, in place of an L2 penalty, 1e-3 to 1e-1
     word_count: int = 2  # times that a word must occur in training to have a vector of its own
     pair_count: int = 2  # the same for a pair of words
     word_dims: int = 100  # accurate: dimensions of the pre-trained word vectors
