@@ -90,8 +90,9 @@ def test_bulk_approval_keeps_each_label_and_leaves_ties_open(tie, reviewer, anal
     assert label_of(items[first.pk]) == (Verdict.DA, [1], Origin.REVIEW, False)
     assert label_of(items[second.pk]) == (Verdict.NDA, [], Origin.REVIEW, False)
     assert items[tie.tweet_id].state == "open"
-    assert items[first.pk].annotation is not None
-    assert items[first.pk].annotation.tweet_id == first.pk
+    decision = items[first.pk].annotation
+    assert decision is not None
+    assert decision.tweet_id == first.pk
     assert AuditEvent.objects.get(action="review").tweets == 2
 
 

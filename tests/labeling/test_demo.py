@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from labeling import demo
+from labeling import demo, lexicon
 from labeling.demo import corpus, grammar
-from labeling.models import Annotation, Label, Origin, Queue, Source, Tag, Tweet, Verdict
+from labeling.models import Annotation, Import, Label, Origin, Queue, Source, Tag, Tweet, Verdict
 from ml.groups import text_keys
 from tests.factories import make_scores, make_tweet, make_version
 
@@ -60,7 +60,7 @@ def test_the_specific_tweets_have_tags_and_about_half_are_nda(files, truth):
     assert all(row["tags"] for row in rows)
     share = sum(truth[row["id"]]["verdict"] == "NDA" for row in rows) / len(rows)
     assert 0.4 <= share <= 0.6
-    names = {json.loads(line)["tag"] for line in demo.lexicon.STARTER.read_text().splitlines()}
+    names = {json.loads(line)["tag"] for line in lexicon.STARTER.read_text().splitlines()}
     assert {tag for row in rows for tag in row["tags"].split(";")} <= names
     assert {tag for row in truth.values() for tag in row["tags"]} <= names
 
@@ -95,7 +95,7 @@ def test_every_slot_of_every_template_exists(family):
 
 
 @pytest.fixture
-def small_demo(db, tmp_path) -> Path:
+def small_demo(db, tmp_path: Path) -> Path:
     call_command("make_demo", "--specific", "300", "--general", "2000", "--out", str(tmp_path), verbosity=0)
     return tmp_path
 
@@ -108,7 +108,8 @@ def test_a_small_demo_is_imported_tagged_and_judged_mostly_right_and_made_only_o
     assert Label.objects.filter(tags_origin=Origin.RULE).exists()
     assert Label.objects.filter(tags_origin=Origin.IMPORT).exists()
     judged = Annotation.objects.filter(origin=Origin.ANALYST).values_list("tweet__external_id", "verdict")
-    right = sum(Verdict(verdict).label == truth[tweet]["verdict"] for tweet, verdict in judged)
+    names: dict[int | None, str] = {verdict.value: verdict.label for verdict in Verdict}
+    right = sum(names[verdict] == truth[tweet]["verdict"] for tweet, verdict in judged)
     assert 0.88 <= right / len(judged) <= 0.99
     assert Label.objects.filter(annotators=2).count() == demo.JUDGED_TWICE
     assert Queue.objects.filter(name="Random sample").exists()
@@ -116,7 +117,7 @@ def test_a_small_demo_is_imported_tagged_and_judged_mostly_right_and_made_only_o
     # The truth was never imported: verdicts come from people only, and people judged a part.
     assert not Label.objects.filter(verdict__isnull=False).exclude(verdict_origin=Origin.ANALYST).exists()
     assert len(judged) < 0.25 * Tweet.objects.count()
-    assert not any("truth" in name for name in demo.Import.objects.values_list("file_name", flat=True))
+    assert not any("truth" in name for name in Import.objects.values_list("file_name", flat=True))
 
     before = (Tweet.objects.count(), Annotation.objects.count(), Queue.objects.count())
     call_command("make_demo", "--specific", "300", "--general", "2000", "--out", str(small_demo), verbosity=0)

@@ -19,13 +19,8 @@ HTMX = {"HX-Request": "true"}
 def make_queue(**fields) -> Queue:
     for _ in range(fields.pop("tweets", 3)):
         make_tweet()
-    fields = {
-        "name": f"queue {Queue.objects.count()}",
-        "strategy": "random",
-        "size": 50,
-        "user": None,
-    } | fields
-    return queues.create_queue(**fields)
+    fields = {"strategy": "random", "size": 50, "user": None, **fields}
+    return queues.create_queue(name=fields.pop("name", f"queue {Queue.objects.count()}"), **fields)
 
 
 def url(name: str, queue: Queue) -> str:
@@ -33,7 +28,7 @@ def url(name: str, queue: Queue) -> str:
 
 
 def shown(response) -> str:
-    return response.context["shown"]
+    return str(response.context["shown"])
 
 
 def submit(client, queue, token, *, htmx=True, **data):

@@ -246,21 +246,26 @@ def test_it_goes_on_where_it_stopped_and_starts_over_when_the_rules_changed(lean
                 raise RuntimeError("killed")
 
     claimed = jobs.claim_job(job.pk)
+    assert claimed is not None
     with pytest.raises(RuntimeError):
         rules.apply_rules(claimed, StopsAfterOne(claimed))
     assert Annotation.objects.count() == 2
     Job.objects.filter(pk=job.pk).update(state=Job.State.QUEUED)
     done = jobs.run_job(job.pk, rules.apply_rules, heartbeat=False)
+    assert done is not None
     assert (done.detail["tweets"], done.detail["written"], Annotation.objects.count()) == (5, 5, 5)
 
     make_rule(lean, "purple")
     Job.objects.filter(pk=job.pk).update(state=Job.State.QUEUED, detail={**done.detail, "after": 10**9})
-    assert jobs.run_job(job.pk, rules.apply_rules, heartbeat=False).detail["tweets"] == 5
+    again = jobs.run_job(job.pk, rules.apply_rules, heartbeat=False)
+    assert again is not None
+    assert again.detail["tweets"] == 5
 
 
 def test_a_worker_that_lost_its_job_writes_nothing(lean):
     make_tweet("lean")
     late = jobs.claim_job(rules.start_apply().pk)
+    assert late is not None
     Job.objects.filter(pk=late.pk).update(attempt=7)
     with pytest.raises(jobs.Superseded):
         rules._apply_batch(late, RuleSet.active(), after=0)

@@ -30,7 +30,8 @@ def lean() -> Tag:
 def page_of(client, *where) -> str:
     answer = client.get(url(*where))
     assert answer.status_code == 200
-    return answer.content.decode()
+    text: str = answer.content.decode()
+    return text
 
 
 # The list ------------------------------------------------------------------------------------------------
@@ -252,13 +253,13 @@ def test_outsiders_are_refused_and_visitors_sent_to_the_log_in(client, client_of
     for where in (url("tag-list"), url("tag-edit", lean.pk), url("rule-preview"), url("tag-new")):
         assert client_of(outsider).get(where).status_code == 403
         assert client.get(where).status_code == 302
-    rule = Rule.objects.first()
+    rule = Rule.objects.get(is_exclusion=True)
     for where in (*(url(name, lean.pk) for name in POSTS), url("rule-change", rule.pk), url("rules-apply")):
         assert client_of(outsider).post(where).status_code == 403
 
 
 def test_analysts_change_nothing(client_of, analyst, lean):
-    client, rule = client_of(analyst), Rule.objects.first()
+    client, rule = client_of(analyst), Rule.objects.get(is_exclusion=True)
     where = [
         *(url(name, lean.pk) for name in POSTS),
         url("rule-change", rule.pk),
@@ -270,7 +271,7 @@ def test_analysts_change_nothing(client_of, analyst, lean):
 
 
 def test_changes_are_posts_only(client_of, reviewer, lean):
-    client, rule = client_of(reviewer), Rule.objects.first()
+    client, rule = client_of(reviewer), Rule.objects.get(is_exclusion=True)
     where = [
         *(url(name, lean.pk) for name in POSTS),
         url("rule-change", rule.pk),

@@ -42,14 +42,13 @@ def invented_examples(count: int = 900, seed: int = 1) -> pd.DataFrame:
         judged = kind != 2
         rows.append({
             "id": number, "text": text, "verdict": float(kind == 0), "verdict_weight": 1.0, "tags_weight": 1.0,
-            "split": ("train",) * 8 + ("validation", "test"),
+            "split": (("train",) * 8 + ("validation", "test"))[(number // 3) % 10],
             "sample": ("people", "people", "negative")[kind],
             "matches_rule": "oxy" in text or "percs" in text,
             "opioids": float(opioid) if judged else np.nan,
             "alcohol": float(kind == 0 and not opioid) if judged else np.nan,
             "unheard-of": 0.0 if judged else np.nan,
         })  # fmt: skip
-        rows[-1]["split"] = rows[-1]["split"][(number // 3) % 10]
     return pd.DataFrame(rows)
 
 

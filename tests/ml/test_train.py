@@ -143,7 +143,7 @@ def test_an_empty_test_split_gives_nulls(tmp_path: Path):
 def test_progress_reports_and_may_cancel(tmp_path: Path):
     from ml.train import train
 
-    events = []
+    events: list[dict] = []
     train(invented_examples(120), tags=TAGS, config=small_config(), out=tmp_path, progress=events.append)
     assert {"Reading texts", "Training", "Calibrating", "Training the baseline"} <= {
         e["stage"] for e in events
