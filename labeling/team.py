@@ -31,7 +31,7 @@ def _create_user(name: str, role: str, password: str) -> User:
     user = User.objects.create_user(
         name, password=password, is_staff=role in ("reviewer", "admin"), is_superuser=role == "admin"
     )
-    user.groups.add(Group.objects.get(name=role))
+    user.groups.add(Group.objects.get_or_create(name=role)[0])
     return user
 
 

@@ -25,8 +25,7 @@ from tagger_site.supervisor import Program, Supervisor, show
 
 DEMO_STEPS = {
     "make_demo": ["make_demo"],
-    "train": ["train", "--architecture", "fast", "--activate"],
-    "score": ["score"],
+    "train": ["train", "--architecture", "fast", "--activate"],  # scores everything, too
     "queues": ["make_demo", "--queues"],  # the most uncertain tweets are known only now
 }
 MANAGE = [sys.executable, str(CHECKOUT / "manage.py")]
