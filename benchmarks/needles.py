@@ -201,8 +201,15 @@ def product(
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tagger_site.settings")
     import django
 
+    from tagger_site import embedded
+
+    servers = embedded.use()  # kept until the end; None where DATABASE_URL and REDIS_URL name others
     django.setup()
+    from django.core.management import call_command
+
     from labeling.models import Tweet
+
+    call_command("migrate", verbosity=0)
 
     if not options.keep:
         if Tweet.objects.exists():
@@ -216,6 +223,8 @@ def product(
     texts = specific["text"].tolist() + general["text"].tolist()[: len(specific)]
     truth = np.r_[np.ones(len(specific)), np.zeros(len(texts) - len(specific))]
     result["hashing_vectorizer"] = hashing_speed(texts, truth, general["text"].tolist())
+    if servers:
+        servers.give_back()
 
 
 def manage(*arguments: str) -> tuple[str, float]:

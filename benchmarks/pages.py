@@ -25,6 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tagger_site.settings")
 import django
 
+from tagger_site import embedded
+
+SERVERS = embedded.use()  # held until the process ends; None where DATABASE_URL and REDIS_URL name others
 django.setup()
 
 from django.conf import settings

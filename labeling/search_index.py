@@ -28,6 +28,9 @@ def work(job: Job, progress: Progress) -> None:
         try:
             cursor.execute("SELECT gin_clean_pending_list(%s::regclass)", [INDEX])
             pages = cursor.fetchone()
+            if not connection.in_atomic_block:  # new rows do not call autovacuum: migration 0002 says why
+                progress.report(stage="Renewing the statistics of tweets")
+                cursor.execute("VACUUM (ANALYZE) labeling_tweet")
         finally:
             cursor.execute("RESET maintenance_work_mem")
     progress.report(detail={"pages": pages[0] if pages else 0})

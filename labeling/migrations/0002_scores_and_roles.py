@@ -20,8 +20,13 @@ CREATE TABLE labeling_scoretag (
     risk real NOT NULL
 ) PARTITION BY LIST (version_id);
 
--- Bulk loads append to the index's pending list; the import job cleans it afterwards, in the background.
+-- Bulk loads append to the index's pending list; a job of its own files it afterwards (labeling/search_index.py).
+-- Autovacuum and auto-analyze would file it, too, in the middle of an import and at twice the import's cost, so
+-- new rows alone do not call them: that job vacuums and analyses. Dead rows still do.
 ALTER INDEX tweet_text_search SET (fastupdate = on, gin_pending_list_limit = 1048576);
+ALTER TABLE labeling_tweet SET (
+    autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_threshold = 2000000000
+);
 """
 DROP = "DROP TABLE labeling_score; DROP TABLE labeling_scoretag;"
 
