@@ -124,7 +124,7 @@ def guess_mapping(
     judged = values.get(mapping.tags, [])
     if judged and all(isinstance(cell, str) and cell.strip().lower() in words for cell in judged):
         mapping.tags, mapping.verdict = "", mapping.verdict or mapping.tags
-    if mapping.verdict and not all(_word(cell) in words for cell in values[mapping.verdict]):
+    if mapping.verdict and not _mostly_verdicts(values[mapping.verdict], words):
         mapping.verdict = ""
     if not mapping.text:
         mapping.text = _longest(columns, values, taken)
@@ -171,6 +171,12 @@ def _guess_flags(
 
 def is_blank(cell: Any) -> bool:
     return cell is None or cell == "" or (isinstance(cell, float) and isnan(cell))
+
+
+def _mostly_verdicts(cells: Sequence[Any], words: Iterable[str]) -> bool:
+    """A stray word does not turn a column of verdicts into another one: its row is rejected, in sight."""
+    known = sum(_word(cell) in words for cell in cells)
+    return known * 2 >= len(cells)
 
 
 def _word(cell: Any) -> str:

@@ -471,6 +471,8 @@ def test_tags_in_a_cell():
         (["Tweet", "anger", "joy"], [["a", "1", "0"]], {"text": "Tweet", "tag_columns": ["anger", "joy"]}),
         (["data.id", "data.text", "annotations.choices"], [[1, "a", ["x"]]],
          {"id": "data.id", "text": "data.text", "tags": "annotations.choices"}),
+        (["text", "verdict"], [["a", "DA"], ["b", "perhaps"], ["c", ""]], {"verdict": "verdict"}),
+        (["text", "verdict"], [["a", "DA"], ["b", "perhaps"], ["c", "who knows"]], {"verdict": ""}),
         (["text", "accept", "answer"], [["a", ["x"], "accept"]], {"tags": "accept", "verdict": "answer"}),
         (["nr", "Nachricht"], [["1", "some long words"]], {"text": "Nachricht"}),
     ],
