@@ -16,9 +16,14 @@ FAINT, CLEAR, STRONG = 0.1, 0.33, 0.66  # weights of words, from 0 to 1
 
 @register.filter
 def risk(value: float | None) -> str:
-    """0.30012 → '0.300', 0.00041 → '0.00041': three decimals, or two digits where those would be zeros."""
+    """0.30012 → '0.300', 0.00041 → '0.00041': three decimals, or two digits where those would be zeros.
+
+    Never "1.000" below 1: a risk is not a certainty.
+    """
     if value is None:
         return "–"
+    if 0.9995 <= value < 1:
+        return ">0.999"
     return f"{value:.3f}" if value >= 0.01 or value == 0 else f"{value:.2g}"
 
 

@@ -23,6 +23,7 @@ from labeling.models import (
     Tweet,
     Verdict,
 )
+from labeling.templatetags.flagged_tags import risk
 from tests.factories import make_tweet, make_version
 from tests.labeling.test_flagged import score_all
 
@@ -318,3 +319,18 @@ def test_an_export_stops_at_its_limit(client, version, settings) -> None:
 def test_an_export_of_nonsense_is_refused_and_leaves_no_trace(client, version, query: str) -> None:
     assert client.get(f"{URL}export/?{query}").status_code == 400
     assert not AuditEvent.objects.filter(action="export").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (None, "–"),
+        (0.30012, "0.300"),
+        (0.00041, "0.00041"),
+        (0.9994, "0.999"),
+        (0.99996, ">0.999"),
+        (1.0, "1.000"),
+    ],
+)
+def test_a_risk_below_one_is_never_written_as_certain(value, written):
+    assert risk(value) == written
