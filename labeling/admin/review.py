@@ -234,7 +234,7 @@ class ReviewItemAdmin(RoleAdmin):
             ),
             "model_tags": _model_tags(item.tweet_id, version, tags),
             "tag_choices": [(tag, tag.pk in checked) for tag in tags.values() if not tag.is_archived],
-            "verdicts": list(Verdict),
+            "verdicts": (Verdict.DA, Verdict.NDA, Verdict.UNSURE),  # as on the label page
             "tweet_url": _tweet_url(item.tweet_id),
         }
 

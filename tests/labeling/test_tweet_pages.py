@@ -46,8 +46,9 @@ def test_pages_answer_to_their_methods_only(client_of, analyst):
 # The list -------------------------------------------------------------------------------------------------
 
 
-def test_an_empty_installation_says_what_to_do(client_of, analyst):
-    content = client_of(analyst).get(LIST).content.decode()
+def test_an_empty_installation_says_what_to_do(client_of, analyst, reviewer):
+    assert "Ask a reviewer to import some" in client_of(analyst).get(LIST).content.decode()
+    content = client_of(reviewer).get(LIST).content.decode()
     assert "Import a file of tweets first" in content
     assert "[invalid name]" not in content  # a filter without a label
 
