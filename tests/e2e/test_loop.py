@@ -89,10 +89,11 @@ def test_the_whole_loop(page: Page, live_server, corpus, worker, admin):
     page.get_by_role("link", name="Open and correct").first.click()
     tweet_id = int(re.search(r"/tweets/(\d+)/", page.url).group(1))  # type: ignore[union-attr]
     page.locator("label[for=verdict-nda]").click()
+    page.locator("#settle").check()  # a colleague may have judged it already: this beats every analyst
     page.get_by_role("button", name="Save my judgement").click()
     expect(page.get_by_role("link", name="Open and correct").first).to_be_visible()
     label = Label.objects.get(tweet_id=tweet_id)
-    assert (label.verdict, label.verdict_origin) == (0, Origin.ANALYST)
+    assert (label.verdict, label.verdict_origin) == (0, Origin.REVIEW)
 
     # The flagged list before, then score and activate, then the list after.
     page.goto(base + reverse("labeling:flagged"))
