@@ -35,7 +35,7 @@ class Baseline:
             self.models: list[Any] = [None] * targets.shape[1]
             return
         self.models = [
-            _regression(features, targets[:, output], weights[:, output], seed)
+            regression(features, targets[:, output], weights[:, output], seed)
             for output in range(targets.shape[1])
         ]
 
@@ -50,7 +50,8 @@ class Baseline:
         return result
 
 
-def _regression(features: Any, truth: NDArray[np.float32], weights: NDArray[np.float32], seed: int) -> Any:
+def regression(features: Any, truth: NDArray[np.float32], weights: NDArray[np.float32], seed: int) -> Any:
+    """Fitted on what has a weight; None when that is of one class only."""
     judged = np.flatnonzero(weights > 0)
     if len(np.unique(truth[judged])) < 2:
         return None

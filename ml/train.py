@@ -27,7 +27,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from ml import artefact, calibration, evaluate, files, fitting, predict, pretraining, text
+from ml import artefact, calibration, evaluate, files, fitting, predict, pretraining, solving, text
 from ml.baseline import Baseline
 from ml.network import Shape, Tagger, Vocabulary
 
@@ -35,7 +35,9 @@ Progress = Callable[[dict[str, Any]], None]
 
 SPLITS = ("train", "validation", "test")
 MIN_TRAINING = 20  # judged texts in the train split; with fewer there is nothing to learn from
-BASELINE_NEGATIVES = 20_000  # drawn negatives on which the baseline of each tag is trained
+TAG_NEGATIVES = (
+    20_000  # drawn negatives on which the regression of a tag, ours and the baseline's, is trained
+)
 PRIOR_SAMPLE = 20_000  # unlabelled texts from which the corpus prior is estimated
 
 
@@ -114,12 +116,14 @@ def train(  # noqa: PLR0915 - the whole path, in order
     model = _build(training, general, len(tags), config, report_progress)
     model.bias.assign(_base_rates(targets[part["train"]], weights[part["train"]]))
 
-    # 3. Train; the best epoch by average precision on validation stays.
+    # 3. Train; the best epoch by average precision on validation stays. Then solve for the tags.
     schedule = fitting.Schedule(
         epochs=config.passes(), batch=config.batch, rate=config.rate, deep_rate=config.deep_rate, decay=config.decay,
         tag_loss=config.tag_loss, term_deletion=config.term_deletion, seed=config.seed,
     )  # fmt: skip
     epochs = fitting.fit(model, training, validation, schedule, report_progress)
+    tag_weights = _fewer_negatives(weights, examples, config)[part["train"]]
+    solving.solve_tags(model, training, tag_weights, seed=config.seed, report=report_progress)
     model.round_to_half()
 
     # 4. Calibrate on validation, correct for the prior of the corpus, choose thresholds.
@@ -155,7 +159,7 @@ def train(  # noqa: PLR0915 - the whole path, in order
     report_progress({"stage": "Training the baseline"})
     held_out = np.sort(np.concatenate([part["validation"], part["test"]]))
     held_texts = [texts[i] for i in held_out]
-    judged_weights = _baseline_weights(truth, weights, examples, config)
+    judged_weights = _fewer_negatives(_judged_weights(truth, weights), examples, config)
     baseline = Baseline(
         [texts[i] for i in part["train"]], targets[part["train"]], judged_weights[part["train"]], seed=config.seed
     )  # fmt: skip
@@ -257,14 +261,14 @@ def _judged_weights(truth: NDArray[np.float32], weights: NDArray[np.float32]) ->
     return np.where(np.isnan(truth), np.float32(0), weights)
 
 
-def _baseline_weights(
-    truth: NDArray[np.float32], weights: NDArray[np.float32], examples: pd.DataFrame, config: Config
+def _fewer_negatives(
+    weights: NDArray[np.float32], examples: pd.DataFrame, config: Config
 ) -> NDArray[np.float32]:
-    """The same weights, but only BASELINE_NEGATIVES of the drawn negatives for the tags: 25 regressions on all of
-    them would take longer than the network, and learn nothing more about tags."""
-    result = _judged_weights(truth, weights)
+    """The same weights, but only TAG_NEGATIVES of the drawn negatives for the tags: 25 regressions on all of them
+    would take longer than the network, and learn nothing more about tags."""
+    result = weights.copy()
     negative = np.flatnonzero((examples["sample"] == "negative").to_numpy())
-    spared = np.random.default_rng(config.seed).permutation(negative)[BASELINE_NEGATIVES:]
+    spared = np.random.default_rng(config.seed).permutation(negative)[TAG_NEGATIVES:]
     result[spared, 1:] = 0
     return result
 
@@ -571,7 +575,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _print_progress(event: dict[str, Any]) -> None:
     if "validation_loss" in event:
         print(f"epoch {event['epoch']}: loss {event['loss']:.4f}, validation {event['validation_loss']:.4f}")
-    elif "epoch" not in event:
+    elif event.get("step", 1) == 1 and "epoch" not in event:
         print(event["stage"])
 
 

@@ -56,8 +56,8 @@ def test_moved_probabilities_hold_in_the_corpus():
     assert logit(0.5) + calibration.prior_shift(0.5, 0.02) == pytest.approx(logit(0.02))
 
 
-def test_the_best_threshold_has_the_best_f1():
-    logits, truth = drawn(0.2, 3000)
+def test_with_many_positives_the_threshold_has_the_best_f1():
+    logits, truth = drawn(0.2, 30_000)
     p = expit(logits).astype(np.float64)
 
     def f1(threshold):
@@ -66,7 +66,25 @@ def test_the_best_threshold_has_the_best_f1():
 
     best = calibration.best_threshold(p, truth)
     assert best is not None
-    assert f1(best) == pytest.approx(max(f1(value) for value in p))
+    assert f1(best) == pytest.approx(
+        max(f1(value) for value in np.quantile(p, np.linspace(0, 1, 300))), abs=3e-3
+    )
+
+
+def test_with_few_positives_one_lucky_tweet_does_not_drag_the_threshold_down():
+    p = np.r_[np.full(8, 0.9), np.full(3, 0.02), 0.019, np.full(188, 0.01)]
+    truth = np.r_[np.ones(8), np.zeros(3), 1, np.zeros(188)].astype(np.float32)
+    assert calibration.best_threshold(p, truth) == pytest.approx((0.9 + 0.02) / 2)
+
+
+def test_the_threshold_does_not_depend_on_the_scale_of_the_scores():
+    logits, truth = drawn(0.1, 300)
+    as_they_are, moved = (
+        calibration.best_threshold(expit(logits + shift).astype(np.float64), truth) for shift in (0, -3)
+    )
+    assert as_they_are is not None
+    assert moved is not None
+    assert ((expit(logits) >= as_they_are) == (expit(logits - 3) >= moved)).all()
 
 
 def test_equal_scores_stay_on_one_side_of_the_threshold():
