@@ -86,7 +86,7 @@ def fill(tweets: int) -> None:
     print(f"Making {tweets:,} tweets …")
     with connection.cursor() as cursor:
         cursor.execute(FILL, [tweets])
-        cursor.execute("SELECT gin_clean_pending_list('tweet_text_search')")
+        cursor.execute("SELECT gin_clean_pending_list('tweet_search_0')")
     make_scores()
 
 

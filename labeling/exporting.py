@@ -14,14 +14,13 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
-import numpy as np
 import zstandard
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import Q, QuerySet
 
 from labeling.models import AuditEvent, Label, Origin, Source, Tag, Verdict
-from ml.groups import splits_of
+from ml.groups import groups_of, splits_of
 
 FORMATS = ".csv, .jsonl or .parquet, the first two also with .gz or .zst"
 BATCH = 10_000
@@ -221,7 +220,8 @@ def _label_rows(labels: QuerySet[Label], progress: Callable[[int], None]) -> Ite
     rows = labels.select_related("tweet").order_by("tweet_id").iterator(chunk_size=BATCH)
     done = 0
     while batch := list(islice(rows, BATCH)):
-        splits = splits_of(np.array([label.tweet.group_hash for label in batch], dtype=np.int64))
+        tweets = [label.tweet for label in batch]
+        splits = splits_of(groups_of([t.group_hash for t in tweets], [t.text for t in tweets]))
         for label, split in zip(batch, splits, strict=True):
             tweet = label.tweet
             origin = max(filter(None, (label.verdict_origin, label.tags_origin)), default=None)

@@ -22,7 +22,7 @@ from django.db import connection, transaction
 from django.db.models import TextChoices
 from django.utils import timezone
 
-from labeling import exporting
+from labeling import exporting, search_index
 from labeling.models import AuditEvent, ModelVersion, Origin, ReviewItem, Source, Tag, Verdict
 from labeling.score_tables import ScoreTables
 from labeling.scoring import threshold_of
@@ -179,7 +179,9 @@ def choose_start(version: ModelVersion, filters: Filters) -> Plan:
     """The planner. In order of preference: few ids, few dates, a tag's own index, the walk along the risk index."""
     plan = Plan(Start.RISK)
     if filters.q:
-        ids, capped = _ids("labeling_tweet t", *_text(filters.q), column="id", limit=WORD_IDS_UP_TO)
+        ids, capped = _ids(
+            "labeling_tweet t", *search_index.condition(filters.q), column="id", limit=WORD_IDS_UP_TO
+        )
         if capped:
             ids, capped = _risks_with_words(version, filters)
         plan.words_capped = capped
@@ -218,7 +220,7 @@ def _add_checks(plan: Plan, tables: ScoreTables, filters: Filters) -> None:
         checks.add(condition, *values)
         plan.window = LOOKUP_WINDOW
     if filters.q and (plan.words_capped or plan.start is not Start.IDS):
-        condition, values = _text(filters.q)
+        condition, values = search_index.condition(filters.q)
         checks.add(
             f"EXISTS (SELECT 1 FROM labeling_tweet t WHERE t.id = c.tweet_id AND {condition})", *values
         )
@@ -315,15 +317,6 @@ def _flagged_in(version: ModelVersion, filters: Filters) -> float:
     )
 
 
-def _text(q: str) -> tuple[str, list[Any]]:
-    """Every word, "a phrase", or -without: Postgres' web search over whole words."""
-    return (
-        "to_tsvector('simple'::regconfig, COALESCE(t.text, ''::text))"
-        " @@ websearch_to_tsquery('simple'::regconfig, %s)",
-        [q],
-    )
-
-
 PEOPLE = [Origin.ANALYST, Origin.REVIEW]
 
 
@@ -372,7 +365,7 @@ def _risks_with_words(version: ModelVersion, filters: Filters) -> tuple[list[int
             return [], True
         # Else the planner reads every one of the tweets and parses its text, at 30 µs each.
         db.execute("SET LOCAL enable_indexscan = off")
-        condition, values = _text(filters.q)
+        condition, values = search_index.condition(filters.q)
         db.execute(f"SELECT t.id FROM labeling_tweet t WHERE {condition} AND t.id = ANY(%s)", [*values, ids])
         found = [row[0] for row in db.fetchall()]
         db.execute("SET LOCAL enable_indexscan = on")  # the caller may have a transaction of its own

@@ -14,6 +14,7 @@ from typing import Any
 
 from django.db import connection
 
+from labeling import search_index
 from labeling.models import ModelVersion, Queue, Source, Tag
 from labeling.score_tables import ScoreTables
 from labeling.suggestions import tag_limits, threshold_of
@@ -215,11 +216,7 @@ def choose_rare_tag(order: Order) -> list[Drawn]:
         )
         _fill(found, ids, "by a rule or the import", order)
     if len(found) < order.size:
-        matches = _ids(
-            "SELECT t.id FROM labeling_tweet t WHERE to_tsvector('simple'::regconfig, coalesce(t.text, ''))"
-            " @@ plainto_tsquery('simple', %(name)s) LIMIT %(cap)s",
-            {"name": tag.name, "cap": SEARCH_CAP},
-        )
+        matches = search_index.find(tag.name, cap=SEARCH_CAP, plain=True)
         _fill(found, _eligible_of(matches, order.source), "by its name", order)
     return [Drawn(tweet_id, f"{tag.slug[:14]}: {how}") for tweet_id, how in found.items()]
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from django.conf import settings
 from django.db import connection
+from numpy.typing import NDArray
 
 from labeling.jobs import JobError
 from labeling.models import Origin, Source, Split, Tag, Verdict
@@ -75,12 +76,14 @@ def build(*, negatives: int, seed: int, tick: Tick, pretrains: bool = False) -> 
     """
     rules = RuleSet.active()
     tick(stage="Collecting labels")
-    labelled = pd.DataFrame(_labelled(seed), columns=COLUMNS)
+    labelled = pd.DataFrame(
+        _labelled(seed), columns=COLUMNS, dtype=object
+    )  # NULL must not make hashes floats
     labelled["sampled"] = False
     labelled["matches_rule"] = rules.matches_any(labelled["text"].tolist()) if len(labelled) else False
     tick(stage="Drawing negatives")
     draw = draw_negatives(negatives, seed=seed, rules=rules, tick=tick)
-    drawn = pd.DataFrame(draw.rows, columns=COLUMNS)
+    drawn = pd.DataFrame(draw.rows, columns=COLUMNS, dtype=object)
     drawn["sampled"], drawn["matches_rule"] = True, False
     examples = pd.concat(
         [frame for frame in (labelled, drawn) if len(frame)] or [labelled], ignore_index=True
@@ -265,7 +268,9 @@ def general_texts(split: Split, count: int, *, seed: int, tick: Tick) -> list[st
             )
             found = {tweet_id: (text, group_hash) for tweet_id, text, group_hash in cursor.fetchall()}
             rows = [found[tweet_id] for tweet_id in ids if tweet_id in found]
-            splits = split_numbers([group_hash for _, group_hash in rows])
+            splits = split_numbers(
+                groups.groups_of([stored for _, stored in rows], [text for text, _ in rows])
+            )
             texts += [text for (text, _), own in zip(rows, splits, strict=True) if own == split]
             if len(texts) >= count:
                 break
@@ -299,9 +304,9 @@ def _check_verdicts(examples: pd.DataFrame) -> None:
         )
 
 
-def split_numbers(group_hashes: Sequence[int]) -> list[Split]:
+def split_numbers(group_hashes: NDArray[np.int64]) -> list[Split]:
     """The split that each group belongs to, for ever."""
-    names = groups.splits_of(np.array(group_hashes, dtype=np.int64))
+    names = groups.splits_of(group_hashes)
     return [Split[name.upper()] for name in names]
 
 
@@ -320,7 +325,11 @@ def _earlier() -> pd.DataFrame:
             """,
             [EARLIER_LIMIT],
         )
-        return pd.DataFrame(cursor.fetchall(), columns=["id", "text", "group_hash", "earliest"])
+        earlier = pd.DataFrame(
+            cursor.fetchall(), columns=["id", "text", "group_hash", "earliest"], dtype=object
+        )
+    earlier["group_hash"] = groups.groups_of(earlier["group_hash"].tolist(), earlier["text"].tolist())
+    return earlier
 
 
 def group(examples: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, int], dict[str, int]]:
@@ -333,20 +342,21 @@ def group(examples: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, int], dict[st
     """
     earlier = _earlier()
     old = dict(zip(earlier["id"], earlier["earliest"], strict=True))
+    examples["group_hash"] = groups.groups_of(examples["group_hash"].tolist(), examples["text"].tolist())
     examples["earliest"] = [old.get(tweet_id, np.inf) for tweet_id in examples["id"]]
     gone = earlier[~earlier["id"].isin(set(examples["id"]))]
     columns = ["id", "text", "group_hash", "earliest"]
     every = (
         pd.concat([examples[columns], gone[columns]], ignore_index=True) if len(gone) else examples[columns]
     )
-    every = every.astype({"id": "int64", "group_hash": "int64", "earliest": float}).copy()
+    every = every.astype({"id": "int64", "earliest": float})
     keys = every["group_hash"].to_numpy()
     every["cluster"] = groups.near_duplicates(every["text"].tolist(), keys)
     every = every.sort_values(["earliest", "id"])
     every["takes"] = every.groupby("cluster", sort=False)["group_hash"].transform("first")
     was_in = np.isfinite(every["earliest"])
     every.loc[was_in, "takes"] = every.loc[was_in, "group_hash"]
-    every["split"] = [int(split) for split in split_numbers(every["takes"].tolist())]
+    every["split"] = [int(split) for split in split_numbers(every["takes"].to_numpy())]
     torn = set(every[was_in].groupby("cluster")["split"].nunique().loc[lambda n: n > 1].index)
     every["left_out"] = every["cluster"].isin(torn) & ~was_in
     every = every.set_index("id")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db import connection, models, transaction
+from django.db import models
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from labeling import search_index
 from labeling.models import Label, Origin, ReviewItem, Source, Tag, Tweet, Verdict
 
 PAGE_SIZE = 50
@@ -93,28 +94,10 @@ def _among(wanted: Wanted) -> tuple[list[int] | None, bool]:
         among = list(open_items[: MATCH_CAP + 1])
         cap_met = len(among) > MATCH_CAP
     if wanted.q:
-        matches = search_ids(wanted.q, cap=MATCH_CAP + 1)
+        matches = search_index.find(wanted.q, cap=MATCH_CAP + 1)
         cap_met = cap_met or len(matches) > MATCH_CAP
         among = matches if among is None else sorted(set(among) & set(matches))
     return among, cap_met
-
-
-def search_ids(words: str, *, cap: int) -> list[int]:
-    """Ids of up to `cap` tweets with these words, from the full-text index. Not in any order.
-
-    "quoted words" are a phrase, -word excludes. The planner is kept from reading the table instead: without
-    statistics it takes a rare word for a common one, and then reads every tweet to find none.
-    """
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off")
-        cursor.execute(
-            "SELECT id FROM labeling_tweet WHERE to_tsvector('simple'::regconfig, COALESCE(text, ''::text))"
-            " @@ websearch_to_tsquery('simple'::regconfig, %s) LIMIT %s",
-            [words, cap],
-        )
-        ids = [int(row[0]) for row in cursor.fetchall()]
-        cursor.execute("SET LOCAL enable_seqscan = on")  # for what follows in an outer transaction
-    return ids
 
 
 def _ids(wanted: Wanted, among: Sequence[int] | None) -> QuerySet[Label, int] | QuerySet[Tweet, int]:

@@ -64,6 +64,14 @@ def text_key(text: str) -> int:
     return int(text_keys([text])[0])
 
 
+def groups_of(stored: Sequence[int | None], texts: Sequence[str]) -> NDArray[np.int64]:
+    """The group of each text: the stored one, else (None: no near copy is known) its own key. int64 [n]."""
+    alone = [n for n, group in enumerate(stored) if group is None]
+    groups = np.array([0 if group is None else group for group in stored], dtype=np.int64)
+    groups[alone] = text_keys([texts[n] for n in alone])
+    return groups
+
+
 def splits_of(group_hashes: NDArray[np.int64]) -> NDArray[np.object_]:
     """`split_of` for many groups: an array of "train", "validation" or "test"."""
     bucket = np.asarray(group_hashes, dtype=np.int64).astype(np.uint64)

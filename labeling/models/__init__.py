@@ -6,6 +6,7 @@ from labeling.models.jobs import Job
 from labeling.models.queues import Queue, QueueItem
 from labeling.models.review import ReviewItem
 from labeling.models.scores import FlaggedWords, Score, ScoreTag, ScoringChunk, ScoringRun
+from labeling.models.search import SearchIndex
 from labeling.models.tags import Rule, Tag
 from labeling.models.tweets import Import, Source, Tweet
 from labeling.models.versions import Example, ModelVersion, Split
@@ -28,6 +29,7 @@ __all__ = [
     "ScoreTag",
     "ScoringChunk",
     "ScoringRun",
+    "SearchIndex",
     "Source",
     "Split",
     "Tag",

@@ -31,6 +31,7 @@ class Job(models.Model):
         SCORE = "score", "Score"
         SEARCH = "search", "Build search"
         EXPORT = "export", "Export"
+        DELETE = "delete", "Delete an import"
 
     class State(models.TextChoices):
         QUEUED = "queued", "Queued"

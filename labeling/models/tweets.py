@@ -35,15 +35,24 @@ class Tweet(models.Model):
     posted_at = models.DateTimeField(null=True, blank=True)
     # 64-bit hash of source and external id (of source and text when there is no id): one tweet, one row.
     dedupe_key = models.BigIntegerField(unique=True)
-    # 64-bit hash of the near-duplicate group. It decides train, validation or test, for ever.
-    group_hash = models.BigIntegerField()
+    # 64-bit hash of the near-duplicate group, which decides train, validation or test, for ever. NULL: no near
+    # copy is known, and the tweet is a group by itself, whose hash is ml.groups.text_key of its text.
+    group_hash = models.BigIntegerField(null=True)
+    # Which full-text index holds it: see labeling.search_index. 0: the one that is kept up with every insert.
+    search_segment = models.SmallIntegerField(db_default=0)
 
     objects = TweetQuerySet.as_manager()
 
     class Meta:
         indexes = [
-            GinIndex(SearchVector("text", config="simple"), name="tweet_text_search"),
-            models.Index(fields=["posted_at"], name="tweet_posted_at"),
+            # For small additions. Its pending list is read through by every search, so it stays short (in kB).
+            GinIndex(
+                SearchVector("text", config="simple"),
+                condition=Q(search_segment=0),
+                fastupdate=True,
+                gin_pending_list_limit=4096,
+                name="tweet_search_0",
+            ),
             # An import's rows lie together: ranges of pages are enough, and cost COPY next to nothing.
             BrinIndex(fields=["import_id"], name="tweet_import"),
             # A training reads all specific tweets: some 100,000 among 20 million.
@@ -73,6 +82,11 @@ class Import(models.Model):
     rejected_file = models.FileField(upload_to="rejected/", max_length=255, blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    # The job that deletes its tweets, and when that was done. The row stays: it says what was here.
+    deletion = models.OneToOneField(
+        "labeling.Job", models.PROTECT, null=True, blank=True, related_name="deleted_import"
+    )
+    deleted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["-id"]

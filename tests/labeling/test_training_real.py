@@ -145,7 +145,7 @@ def test_the_next_version_keeps_every_tweet_in_its_split(corpus):
         for tweet, group in Tweet.objects.values_list("pk", "group_hash")
         if tweet in second or tweet in first
     }
-    of_group: dict[int, set[int]] = {}
+    of_group: dict[int | None, set[int]] = {}
     for tweet, group in groups.items():
         of_group.setdefault(group, set()).update({s[tweet] for s in (first, second) if tweet in s})
     assert all(len(found) == 1 for found in of_group.values())

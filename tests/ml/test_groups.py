@@ -117,3 +117,8 @@ def test_clusters_of_nothing_and_of_wrong_lengths():
     assert len(groups.near_duplicates([], np.array([], dtype=np.int64))) == 0
     with pytest.raises(ValueError, match="one key per text"):
         groups.near_duplicates(["a"], np.array([1, 2]))
+
+
+def test_a_text_without_a_known_near_copy_is_a_group_by_itself():
+    kept = 2**62 + 1
+    assert groups.groups_of([kept, None], ["one", "two"]).tolist() == [kept, groups.text_key("two")]
