@@ -10,11 +10,11 @@ import hashlib
 import re
 import string
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ml import near_copies
 
 SPLITS = ("train", "validation", "test")
 TEXT_LIMIT = 4096  # characters of a text that count: a tweet is far shorter, a broken row may be far longer
@@ -25,14 +25,6 @@ _SPACES = re.compile(r"[^\S ]+")  # line breaks, no-break spaces, …
 _NOISE = re.compile(r"(?:https?://|www\.)\S+|@\w+|&#?\w+;|['’]+|[^\w\s\x00-\x7f]+|(?<=([^\W\d_]))\1+")
 _DROPPED = string.punctuation + string.digits + "\0"
 _PUNCTUATION = bytes.maketrans(_DROPPED.encode(), b" " * len(_DROPPED))
-
-# MinHash: 16 bands of 4 rows meet at a Jaccard similarity of about (1/16)^(1/4) = .5; pairs that meet are then
-# compared in full. rensa's own estimate on 64 permutations has a standard error of .06.
-_PERMUTATIONS = 64
-_BANDS = 16
-_BLOCK = 10_000  # texts whose shingles are held at a time
-_SHINGLE = 5  # characters: one changed word leaves most shingles of a short text alike
-_ALIKE = 0.7  # Jaccard similarity of shingle sets from which two texts are near-duplicates
 
 
 def normalise(texts: Sequence[str]) -> list[bytes]:
@@ -90,66 +82,14 @@ def split_of(group_hash: int) -> str:
 def near_duplicates(texts: Sequence[str], keys: NDArray[np.int64]) -> NDArray[np.int64]:
     """The cluster of each text, named by the smallest key in it: int64 [n], to be used in place of `keys`.
 
-    Texts of one key are one cluster. Distinct keys are joined when the sets of character 5-grams of their
-    normalised texts have a Jaccard similarity of .7 or more; candidates come from MinHash with banding
-    (Broder 1997; Leskovec et al., Mining of Massive Datasets, chapter 3). Joining is transitive.
+    Texts of one key are one cluster. Texts of distinct keys are joined when ml.near_copies finds them alike: an
+    estimated Jaccard similarity of .69 of the 5-byte shingles of their normalised texts. Joining is transitive.
     """
     keys = np.asarray(keys, dtype=np.int64)
     if len(texts) != len(keys):
         raise ValueError(f"{len(texts)} texts, but {len(keys)} keys: give one key per text.")
-    if not len(keys):
-        return keys.copy()
     unique, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    lines = normalise([texts[index] for index in first])
-    shingles = lru_cache(maxsize=_BLOCK)(
-        lambda index: _shingles(lines[index])
-    )  # a set is 9 KB: not all at once
-    parent = np.arange(len(unique))
-    for left, right in _candidates(_minhash(lines)):
-        a, b = _root(parent, left), _root(parent, right)
-        if a != b and _jaccard(shingles(left), shingles(right)) >= _ALIKE:
-            parent[max(a, b)] = min(a, b)  # `unique` is sorted, so the root holds the smallest key
-    roots = np.array([_root(parent, index) for index in range(len(unique))])
-    clusters: NDArray[np.int64] = unique[roots][inverse]
+    signatures = near_copies.sign(normalise([texts[index] for index in first]))
+    # `unique` is sorted, so that the first member of a group has its smallest key.
+    clusters: NDArray[np.int64] = unique[near_copies.join(signatures)][inverse]
     return clusters
-
-
-def _root(parent: NDArray[np.int64], index: int) -> int:
-    while parent[index] != index:
-        parent[index] = parent[parent[index]]
-        index = int(parent[index])
-    return index
-
-
-def _shingles(line: bytes) -> set[bytes]:
-    padded = b" " + line + b" "
-    return {padded[i : i + _SHINGLE] for i in range(max(1, len(padded) - _SHINGLE + 1))}
-
-
-def _jaccard(a: set[bytes], b: set[bytes]) -> float:
-    common = len(a & b)
-    return common / (len(a) + len(b) - common)
-
-
-def _candidates(digests: NDArray[np.uint32]) -> list[tuple[int, int]]:
-    """Pairs of neighbours within each bucket: a chain is enough, since joining is transitive."""
-    rows = _PERMUTATIONS // _BANDS
-    pairs: set[tuple[int, int]] = set()
-    for band in range(_BANDS):
-        part = np.ascontiguousarray(digests[:, band * rows : (band + 1) * rows])
-        view = part.view(np.dtype((np.void, part.dtype.itemsize * rows))).ravel()
-        order = np.argsort(view, kind="stable")
-        alike = np.flatnonzero(view[order][1:] == view[order][:-1])
-        pairs.update(zip(order[alike].tolist(), order[alike + 1].tolist(), strict=True))
-    return sorted(pairs)
-
-
-def _minhash(lines: list[bytes]) -> NDArray[np.uint32]:
-    """uint32 [n, _PERMUTATIONS], block by block."""
-    from rensa import RMinHash
-
-    digests = np.empty((len(lines), _PERMUTATIONS), dtype=np.uint32)
-    for start in range(0, len(lines), _BLOCK):
-        block: Any = [list(_shingles(line)) for line in lines[start : start + _BLOCK]]
-        digests[start : start + _BLOCK] = RMinHash.digests_from_token_sets(block, _PERMUTATIONS, 42)
-    return digests
