@@ -39,6 +39,10 @@ class Superseded(Exception):
     """Another worker has taken the job over; this one must not write any more."""
 
 
+class Postponed(Exception):
+    """The work gives way to other jobs. It is queued again, and goes on when its bell rings next."""
+
+
 class JobError(Exception):
     """A failure whose message is meant for the user: says what is wrong and what to do."""
 
@@ -141,6 +145,10 @@ def run_job(
         _finish(job, Job.State.CANCELLED)
     except Superseded:
         logger.warning("Job %s goes on in another worker", job.pk)
+    except Postponed:
+        Job.objects.filter(pk=job.pk, state=Job.State.RUNNING, attempt=job.attempt).update(
+            state=Job.State.QUEUED, detail=job.detail
+        )
     except JobError as error:
         _finish(job, Job.State.FAILED, error=str(error))
     except Exception as error:

@@ -22,6 +22,10 @@ def work_for(kind: str) -> Work:
         from labeling import search_index
 
         return search_index.work
+    if kind == Job.Kind.NEAR_COPIES:
+        from labeling import near_copies
+
+        return near_copies.work
     if kind == Job.Kind.TRAIN:
         return train_and_score
     if kind == Job.Kind.SCORE:
@@ -65,6 +69,16 @@ def ring_for_jobs() -> None:
     """Every 15 s: ring again for jobs whose bell was lost with the broker or with a worker."""
     for job_id in jobs.jobs_to_ring_for():
         run_job.delay(job_id)
+
+
+@shared_task
+def look_for_near_copies() -> None:
+    """Every minute: where imports have ended and brought something new, a job that looks for near copies."""
+    from labeling import near_copies
+
+    job = near_copies.request_when_needed()
+    if job is not None:
+        run_job.delay_on_commit(job.pk)  # type: ignore[attr-defined]
 
 
 HELP_SECONDS = 20  # a helper's task; short, so that a lost one is soon replaced

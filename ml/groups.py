@@ -91,5 +91,5 @@ def near_duplicates(texts: Sequence[str], keys: NDArray[np.int64]) -> NDArray[np
     unique, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     signatures = near_copies.sign(normalise([texts[index] for index in first]))
     # `unique` is sorted, so that the first member of a group has its smallest key.
-    clusters: NDArray[np.int64] = unique[near_copies.join(signatures)][inverse]
+    clusters: NDArray[np.int64] = unique[near_copies.join(list(signatures))][inverse]
     return clusters

@@ -42,9 +42,10 @@ def sign(lines: Sequence[bytes]) -> NDArray[np.uint64]:
 
 def _sign(lines: Sequence[bytes]) -> NDArray[np.uint64]:
     """1. the block as one run of bytes, each of which begins a shingle, hashed to 32 bits
-    2. the shingles that begin in a gap stand for nothing: the text's first one takes their place
+    2. the shingles that reach into a gap stand for nothing: the text's first one takes their place
     3. for each permutation, the smallest value within each text
     """
+    lines = [line or b"\0" for line in lines]
     together = _GAP.join([*lines, b"\0" * 8])
     lengths = np.fromiter(map(len, lines), dtype=np.int64, count=len(lines))
     ends = np.cumsum(lengths + len(_GAP))
@@ -52,8 +53,8 @@ def _sign(lines: Sequence[bytes]) -> NDArray[np.uint64]:
     words = np.ndarray(int(ends[-1]), dtype="<u8", buffer=together, strides=(1,))  # one begins at every byte
     shingles = (words & np.uint64(2 ** (8 * SHINGLE) - 1)) * _SPREAD
     hashes = (shingles >> np.uint64(32)).astype(np.uint32)
-    for gap in range(1, len(_GAP) + 1):
-        hashes[ends - gap] = hashes[starts]
+    for before_end in range(1, 2 * len(_GAP) + 1):
+        hashes[np.maximum(ends - before_end, starts)] = hashes[starts]
     values = np.empty((len(lines), VALUES), dtype="<u2")
     for n in range(VALUES):
         smallest = np.minimum.reduceat(hashes * _FACTORS[n] + _ADDENDS[n], starts)
@@ -62,21 +63,29 @@ def _sign(lines: Sequence[bytes]) -> NDArray[np.uint64]:
 
 
 def join(
-    signatures: Sequence[NDArray[np.uint64]], *, tick: Callable[[int], None] | None = None
+    signatures: Sequence[NDArray[np.uint64]],
+    *,
+    joined: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+    tick: Callable[[int], None] | None = None,
 ) -> NDArray[np.int64]:
     """The group of each text, named by its first member's number: int64 [n]. A text without a near copy is alone.
 
-    `signatures` are the BANDS rows of [BANDS, n], in memory or mapped from files; `tick` is called with the
-    number of bands done, often. For each band: texts that meet are compared with the one before them and with
-    the first of those that meet, which is linear however many they are; those alike are joined (transitively).
+    `signatures` are the BANDS rows of [BANDS, n], in memory or mapped from files; `joined` are pairs of numbers that
+    belong together anyhow; `tick` is called often, with the number of bands done. For each band, texts that meet
+    are compared with the one before them and with the first of those that meet, which is linear however many they
+    are; those alike are joined (transitively).
     """
     parents = np.arange(len(signatures[0]), dtype=np.int64)
+    if joined is not None:
+        _join_pairs(parents, *joined)
+        _flatten(parents)
     for number, band in enumerate(signatures):
         for left, right in _meetings(np.asarray(band)):
+            apart = parents[left] != parents[right]
+            for a, b in _alike(signatures, left[apart], right[apart]):
+                _join_pairs(parents, a, b)
             if tick:
                 tick(number)
-            apart = parents[left] != parents[right]
-            _join_pairs(parents, signatures, left[apart], right[apart])
         _flatten(parents)
     return parents
 
@@ -97,18 +106,14 @@ def _meetings(keys: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDA
         yield np.concatenate([rows[first], rows[again - 1]]), np.concatenate([rows[again], rows[again]])
 
 
-def _join_pairs(
-    parents: NDArray[np.int64],
-    signatures: Sequence[NDArray[np.uint64]],
-    left: NDArray[np.int64],
-    right: NDArray[np.int64],
-) -> None:
+def _alike(
+    signatures: Sequence[NDArray[np.uint64]], left: NDArray[np.int64], right: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Those of the pairs that are near copies."""
     for start in range(0, len(left), _PAIRS):
         a, b = left[start : start + _PAIRS], right[start : start + _PAIRS]
         alike = agreement(signatures, a, b) >= ALIKE
-        for one, other in zip(a[alike].tolist(), b[alike].tolist(), strict=True):
-            root, leaf = sorted((_root(parents, one), _root(parents, other)))
-            parents[leaf] = root
+        yield a[alike], b[alike]
 
 
 def agreement(
@@ -120,6 +125,12 @@ def agreement(
         same = np.asarray(band[left]).view(np.uint16) == np.asarray(band[right]).view(np.uint16)
         agree += same.reshape(-1, ROWS).sum(axis=1)
     return agree
+
+
+def _join_pairs(parents: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
+    for one, other in zip(left.tolist(), right.tolist(), strict=True):
+        root, leaf = sorted((_root(parents, one), _root(parents, other)))
+        parents[leaf] = root
 
 
 def _root(parents: NDArray[np.int64], number: int) -> int:

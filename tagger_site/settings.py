@@ -204,4 +204,7 @@ IMPORT_LANES = env.int("IMPORT_LANES", default=2)
 
 HTMX_CONFIG = {"includeIndicatorStyles": False, "allowEval": False, "allowScriptTags": False}
 
-CELERY_BEAT_SCHEDULE = {"ring-for-jobs": {"task": "labeling.tasks.ring_for_jobs", "schedule": 15.0}}
+CELERY_BEAT_SCHEDULE = {
+    "ring-for-jobs": {"task": "labeling.tasks.ring_for_jobs", "schedule": 15.0},
+    "look-for-near-copies": {"task": "labeling.tasks.look_for_near_copies", "schedule": 60.0},
+}

@@ -30,6 +30,7 @@ class Job(models.Model):
         TRAIN = "train", "Train"
         SCORE = "score", "Score"
         SEARCH = "search", "Build search"
+        NEAR_COPIES = "near_copies", "Find near copies"
         EXPORT = "export", "Export"
         DELETE = "delete", "Delete an import"
 

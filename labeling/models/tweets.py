@@ -55,6 +55,10 @@ class Tweet(models.Model):
             ),
             # An import's rows lie together: ranges of pages are enough, and cost COPY next to nothing.
             BrinIndex(fields=["import_id"], name="tweet_import"),
+            # Only members of a group of near copies have one; COPY, which brings none, does not touch it.
+            models.Index(
+                fields=["group_hash", "id"], condition=Q(group_hash__isnull=False), name="tweet_group"
+            ),
             # A training reads all specific tweets: some 100,000 among 20 million.
             models.Index(fields=["id"], condition=Q(source=Source.SPECIFIC), name="tweet_specific"),
         ]
