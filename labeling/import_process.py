@@ -19,8 +19,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from labeling.batches import Batch, Job, Preparer, read_message, write_message
+from labeling.batches import Batch, read_message, write_message
 from labeling.mapping import Mapping
+from labeling.preparing import Job, Preparer
 from labeling.reading import MIB, BadRow, Limits, Sheet, UnreadableFileError, open_sheet
 
 PREVIEW_ROWS = 200  # read to guess the mapping; a page shows the first of them
@@ -189,17 +190,13 @@ def _open(request: dict[str, Any]) -> Sheet:
 def _prepare(request: dict[str, Any], output: IO[bytes]) -> dict[str, Any]:
     sheet = _open(request)
     job = Job(**request["job"])
-    preparer = Preparer(job)
     if problems := Mapping.from_json(job.mapping).problems(sheet.columns):
         raise UnreadableFileError(" ".join(problems))
+    preparer = Preparer(job)
     try:
-        for row in sheet.rows(preparer.mapping.wanted):
-            if isinstance(row, BadRow):
-                preparer.reject(row.number, row.reason, row.content)
-            else:
-                preparer.add(*row)
-            if preparer.is_full:
-                preparer.take(sheet.fraction_read()).write(output)
+        for block in sheet.blocks(preparer.cells.mapping.wanted):
+            for batch in preparer.add(block, sheet.fraction_read()):
+                batch.write(output)
     except UnreadableFileError:  # what was read before the damage is good
         preparer.take(sheet.fraction_read()).write(output)
         raise

@@ -15,11 +15,14 @@ from django.db.models import F
 from django.utils import timezone
 from numpy.typing import NDArray
 
-from labeling.batches import COPY_COLUMNS, Batch
+from labeling import search_index
+from labeling.batches import Batch
+from labeling.copy_rows import COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, set_segment
 from labeling.jobs import Superseded
 from labeling.labels import derive_labels
 from labeling.models import Import, Origin
 
+COPY_BYTES = 1 << 20  # handed to the server at once
 SURPRISING = 1_000  # judged rows in a first batch that the planner had better know of
 
 
@@ -70,6 +73,7 @@ class Writing:
     batch: Batch
     import_id: int
     tag_ids: dict[str, int]
+    segment: int = 0  # of the full-text search, for the rows after the import's first SEGMENT_AFTER
     keep: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,19 +102,28 @@ class Writing:
                     [_array(batch.keys[self.keep].tolist())],
                 )
                 self.leave_out(np.array([key for (key,) in cursor.fetchall()], dtype=np.int64))
-                cursor.copy_expert(f"COPY labeling_tweet ({COPY_COLUMNS}) FROM STDIN", self._lines())
+                cursor.copy_expert(
+                    f"COPY labeling_tweet ({COPY_COLUMNS}) FROM STDIN (FORMAT binary)",
+                    self._rows(),
+                    COPY_BYTES,
+                )
                 self._annotate(cursor)
             imported = int(self.keep.sum())
             if before is not None:
                 before.result()
             self._count(imported)
 
-    def _lines(self) -> IO[bytes]:
+    def _rows(self) -> IO[bytes]:
+        """The rows to keep, copied run by run, with their search segment."""
         batch = self.batch
-        if self.keep.all():
-            return io.BytesIO(batch.lines)
-        starts, ends = batch.offsets[:-1][self.keep].tolist(), batch.offsets[1:][self.keep].tolist()
-        return io.BytesIO(b"".join([batch.lines[a:b] for a, b in zip(starts, ends, strict=True)]))
+        rows = np.frombuffer(batch.rows, np.uint8)
+        if self.segment:
+            rows = rows.copy()
+            later = max(0, search_index.SEGMENT_AFTER - batch.start)
+            set_segment(rows, batch.offsets[later:-1], self.segment)
+        edges = batch.offsets[np.flatnonzero(np.diff(self.keep, prepend=False, append=False))].tolist()
+        runs = [rows[start:end].data for start, end in zip(edges[0::2], edges[1::2], strict=True)]
+        return io.BytesIO(b"".join([COPY_HEADER, *runs, COPY_TRAILER]))
 
     def _annotate(self, cursor: Any) -> None:
         batch = self.batch

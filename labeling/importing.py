@@ -21,14 +21,15 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.files import File
 from django.db import connection, transaction
 
-from labeling import batches, jobs, search_index
-from labeling.batches import Preparer
+from labeling import jobs, search_index
 from labeling.exporting import safe_cell
 from labeling.import_process import first_rows, prepared_batches
 from labeling.import_writing import Lanes, Writing
 from labeling.jobs import JobError, Progress
-from labeling.mapping import Mapping, guess_mapping
+from labeling.mapping import BadCellError, Mapping, guess_mapping
 from labeling.models import Import, Job, Source, Tag, Verdict
+from labeling.preparing import Cells
+from labeling.preparing import Job as Preparing
 from labeling.reading import UnreadableFileError
 from labeling.tags import create_tag
 
@@ -116,27 +117,28 @@ def try_mapping(row: Import, mapping: Mapping) -> Trial:
     rows = []
     for sample in samples:
         cells = [sample[pick] for pick in picks]
-        rows.append(_try_row(_preparing(row, mapping, known), cells))
+        rows.append(_try_row(Cells(_preparing(row, mapping, known)), cells))
         if mapping.unknown_tags != "create":
             creating = Mapping.from_json({**mapping.as_json(), "unknown_tags": "create"})
-            preparer = Preparer(_preparing(row, creating, known))
-            preparer.add(1, cells)
-            unknown.update(dict.fromkeys(preparer.batch.new_tags))
+            created = Cells(_preparing(row, creating, known))
+            _try_row(created, cells)
+            unknown.update(dict.fromkeys(created.new_tags))
     if mapping.unknown_tags == "create":
         names = {tag.lower() for tag in known}
         unknown = {tag: None for found in rows for tag in found.tags or () if tag not in names}
     return Trial(rows, [], list(unknown))
 
 
-def _try_row(job: batches.Job, cells: list[Any]) -> TrialRow:
-    preparer = Preparer(job)
-    preparer.add(1, cells)
-    batch = preparer.batch
-    if batch.rejected:
-        return TrialRow(problem=batch.rejected[0][1])
-    name, text, _, date = preparer.rows[0]
-    verdict, tags = (batch.verdicts[0], batch.tags[0]) if batch.judged else (None, None)
-    return TrialRow(name, text, date, bool(batch.undated), verdict, tags)
+def _try_row(reader: Cells, cells: list[Any]) -> TrialRow:
+    try:
+        found = reader.read(cells)
+    except BadCellError as error:
+        return TrialRow(problem=str(error))
+    try:
+        date, undated = reader.read_date(cells), False
+    except (ValueError, OverflowError, TypeError):
+        date, undated = "", True
+    return TrialRow(found.name, found.text, date, undated, found.verdict, found.tags)
 
 
 def start(row: Import, mapping: Mapping, *, user: AbstractBaseUser | None, path: str = "") -> Job:
@@ -225,13 +227,15 @@ def _run(row: Import, path: str, *, job: Job, progress: Progress, rejected: _Rej
             if batch.start < resumed_at:
                 raise JobError("The file has changed since the import began. Import it again.")
             tag_ids.update(_create_tags(batch.new_tags))
-            done = lanes.put(Writing(batch, import_id=row.pk, tag_ids=tag_ids), last=batch.fraction >= 1)
+            segment = search_index.open_segment(row) if batch.end > search_index.SEGMENT_AFTER else 0
+            writing = Writing(batch, import_id=row.pk, tag_ids=tag_ids, segment=segment)
+            done = lanes.put(writing, last=batch.fraction >= 1)
             total = int(done.end / done.fraction) if done and done.fraction else 0
             progress.report(stage="Importing", done=done.end if done else None, total=total or None)
 
 
-def _preparing(row: Import, mapping: Mapping, tags: tuple[str, ...]) -> batches.Job:
-    return batches.Job(
+def _preparing(row: Import, mapping: Mapping, tags: tuple[str, ...]) -> Preparing:
+    return Preparing(
         source=row.source,
         import_id=row.pk or 0,
         mapping=mapping.as_json(),

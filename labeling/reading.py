@@ -5,8 +5,10 @@ Knows nothing of Django or of tweets, so that a small child process can run it (
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
+import heapq
 import io
 import json
 import tempfile
@@ -15,15 +17,22 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import IO, Any, cast
+from dataclasses import dataclass, field
+from typing import IO, Any, Protocol, cast
 
+import numpy as np
 import zstandard
+from numpy.typing import NDArray
+
+from labeling.plain_csv import Records, cells_of, plain_records
 
 MIB = 1 << 20
 GZIP, ZSTD, PARQUET, ZIP, XLS = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 SAMPLED_LINES = 200  # of a JSONL file, to learn its columns
 DELIMITERS = ",\t;|"
+BLOCK_ROWS = 16_384
+BLOCK_BYTES = 2 * MIB
+ONE_BY_ONE = 5_000  # lines until whole blocks are tried again
 
 
 class UnreadableFileError(Exception):
@@ -54,14 +63,47 @@ class BadRow:
 Row = tuple[int, list[Any]]  # line or row number; values of the wanted columns
 
 
+def _number(row: Row | BadRow) -> int:
+    return row.number if isinstance(row, BadRow) else row[0]
+
+
+@dataclass(slots=True)
+class Block:
+    """Some rows of a file, one after another, by columns."""
+
+    numbers: NDArray[np.int64]  # line or row number of each row
+    columns: list[Any]  # the wanted ones: Arrow arrays, or lists where the file gives single cells
+    bad: list[BadRow] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def part(self, start: int, stop: int) -> Block:
+        return Block(self.numbers[start:stop], [column[start:stop] for column in self.columns])
+
+    def cells(self, row: int) -> list[Any]:
+        return [
+            column[row] if isinstance(column, list) else _cells(column[row : row + 1])[0]
+            for column in self.columns
+        ]
+
+
 class Sheet:
-    """One open file. `columns` are its column names; rows() can be read once."""
+    """One open file. `columns` are its column names; blocks() or rows() can be read once."""
 
     format = ""
     columns: list[str]
 
-    def rows(self, wanted: Sequence[str]) -> Iterator[Row | BadRow]:
+    def blocks(self, wanted: Sequence[str]) -> Iterator[Block]:
         raise NotImplementedError
+
+    def rows(self, wanted: Sequence[str]) -> Iterator[Row | BadRow]:
+        """The same row by row, for looking at a few."""
+        for block in self.blocks(wanted):
+            rows: list[Row | BadRow] = [
+                (int(number), block.cells(row)) for row, number in enumerate(block.numbers)
+            ]
+            yield from heapq.merge(rows, block.bad, key=_number)
 
     def fraction_read(self) -> float:
         """Share of the file that has been read, 0 when unknown."""
@@ -87,8 +129,7 @@ def open_sheet(stream: IO[bytes], *, name: str = "", size: int | None = None, li
         return XlsxSheet(_seekable(buffered, stream, packed, limits), limits)
     if head.startswith(XLS):
         raise UnreadableFileError("This is an old .xls workbook. Save it as .xlsx or .csv and try again.")
-    text = _as_text(buffered)
-    lines = _Lines(text, limits.line_chars)
+    lines = _Lines(_as_utf8(buffered), limits.line_chars)
     progress = (counted, size)
     first = lines.first_visible_character()
     if first == "{":
@@ -101,6 +142,10 @@ def open_sheet(stream: IO[bytes], *, name: str = "", size: int | None = None, li
 
 
 # Bytes ---------------------------------------------------------------------------------------------------
+
+
+class _Bytes(Protocol):
+    def read1(self, size: int, /) -> bytes: ...
 
 
 class _Counted(io.RawIOBase):
@@ -188,36 +233,57 @@ def _seekable(buffered: IO[bytes], stream: IO[bytes], packed: bytes, limits: Lim
     return cast("IO[bytes]", copy)
 
 
-def _as_text(stream: io.BufferedReader) -> io.TextIOWrapper:
-    """UTF-8 with or without a mark, UTF-16 with one. Broken bytes become lone surrogates, found later."""
+def _as_utf8(stream: io.BufferedReader) -> _Bytes:
+    """UTF-8 with or without a mark, UTF-16 with one."""
     head = _head(stream, 4)
-    utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
-    if not utf16 and b"\0" in head:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return _Utf16(stream)
+    if b"\0" in head:
         raise UnreadableFileError(
             "This is not a text file, or it is UTF-16 without a byte order mark. Save it as UTF-8."
         )
-    encoding, errors = ("utf-16", "replace") if utf16 else ("utf-8-sig", "surrogateescape")
-    return io.TextIOWrapper(stream, encoding=encoding, errors=errors, newline="")
+    if head.startswith(codecs.BOM_UTF8):
+        stream.read(len(codecs.BOM_UTF8))
+    return stream
+
+
+class _Utf16:
+    """UTF-16 made UTF-8; what is broken becomes the replacement character."""
+
+    def __init__(self, stream: io.BufferedReader) -> None:
+        self.stream = stream
+        self.decoder = codecs.getincrementaldecoder("utf-16")("replace")
+
+    def read1(self, size: int) -> bytes:
+        while piece := self.stream.read1(size):
+            if text := self.decoder.decode(piece):
+                return text.encode()
+        return self.decoder.decode(b"", final=True).encode()
 
 
 Line = tuple[int, str]  # its number and its words
 
 
 class _Lines:
-    """Lines of bounded length, each with its line break. Overlong lines are skipped and noted in `bad`."""
+    """Lines of bounded length, each with its line break. Overlong lines are skipped and noted in `bad`.
 
-    def __init__(self, text: io.TextIOWrapper, limit: int) -> None:
-        self.text, self.limit = text, limit
+    Broken UTF-8 becomes lone surrogates, found later. Damage is raised after the last whole line before it.
+    """
+
+    def __init__(self, stream: _Bytes, limit: int) -> None:
+        self.stream, self.limit = stream, limit
         self.number = 0  # of the line given last
-        self._read_to = 0  # of the line read last
         self.bad: list[BadRow] = []
-        self._start = text.read(64 * 1024)
-        self._break = "\r" if "\r" in self._start and "\n" not in self._start else "\n"
+        self._read_to = 0  # of the line read last
         self._given_back: deque[Line] = deque()
-        self._fresh = self._read()
+        self._overlong = b""  # the beginning of a line whose rest is being skipped
+        self._damage: UnreadableFileError | None = None
+        self._buffer, self._at = b"", 0
+        self._fill(64 * 1024)
+        self._break = b"\r" if b"\r" in self._buffer and b"\n" not in self._buffer else b"\n"
 
     def first_visible_character(self) -> str:
-        return self._start.lstrip()[:1]
+        return self._buffer.decode(errors="ignore").lstrip()[:1]
 
     def give_back(self, lines: Sequence[Line]) -> None:
         """Read these lines again, next."""
@@ -230,36 +296,65 @@ class _Lines:
         if self._given_back:
             self.number, line = self._given_back.popleft()
             return line
-        line = next(self._fresh)
-        self.number = self._read_to
+        while True:
+            line = self._whole_line().decode(errors="surrogateescape")
+            self._read_to += 1
+            if not self._overlong and len(line) <= self.limit + 1:
+                self.number = self._read_to
+                return line
+            begin = self._overlong.decode(errors="surrogateescape") or line
+            reason = f"The line is longer than {self.limit:,} characters."
+            self.bad.append(BadRow(self._read_to, reason, begin[:100]))
+            self._overlong = b""
+
+    def _whole_line(self) -> bytes:
+        while (end := self._buffer.find(self._break, self._at)) < 0:
+            if len(self._buffer) - self._at > 4 * self.limit:  # a character has at most four bytes
+                self._overlong = self._overlong or self._buffer[self._at : self._at + 400]
+                self._at = len(self._buffer)
+            if not self._fill(1):
+                end = len(self._buffer)
+                if self._damage or (self._at == end and not self._overlong):
+                    raise self._damage or StopIteration
+                break
+        line, self._at = self._buffer[self._at : end + 1], end + 1
         return line
 
-    def _read(self) -> Iterator[str]:
-        rest, chunk, skipped, mark = "", self._start, False, self._break
-        self._start = ""
-        while chunk:
-            *lines, rest = (rest + chunk).split(mark)
-            for line in lines:
-                self._read_to += 1
-                if skipped or len(line) > self.limit:
-                    skipped = self._skip(line)
-                else:
-                    yield line + mark
-            if skipped or len(rest) > self.limit:
-                skipped, rest = True, rest[:100]
-            chunk = self.text.read(256 * 1024)
-        if rest:
-            self._read_to += 1
-            if skipped:
-                self._skip(rest)
-            else:
-                yield rest
+    def _fill(self, size: int) -> bool:
+        """Read at least `size` bytes more. False when there are none."""
+        parts, count = [self._buffer[self._at :]], 0
+        try:
+            while count < size and (piece := self.stream.read1(256 * 1024)):
+                parts.append(piece)
+                count += len(piece)
+        except UnreadableFileError as error:
+            self._damage = error
+        self._buffer, self._at = b"".join(parts), 0
+        return count > 0
 
-    def _skip(self, line: str) -> bool:
-        self.bad.append(
-            BadRow(self._read_to, f"The line is longer than {self.limit:,} characters.", line[:100])
-        )
-        return False
+    def peek(self, size: int) -> bytes:
+        """Whole lines, unread, about `size` bytes of them; nothing where only one line at a time can be read."""
+        if self._given_back or self._overlong or self._break != b"\n":
+            return b""
+        missing = size - (len(self._buffer) - self._at)
+        at_end = missing > 0 and not self._fill(missing) and not self._damage
+        rest = self._buffer[self._at :]
+        if at_end and rest and not rest.endswith(b"\n"):
+            return rest + b"\n"
+        return rest[: rest.rfind(b"\n") + 1]
+
+    @property
+    def next_number(self) -> int:
+        return self._read_to + 1
+
+    def skip(self, size: int, lines: int) -> None:
+        """Leave out what peek() has shown."""
+        self._at = min(self._at + size, len(self._buffer))
+        self._read_to += lines
+        self.number = self._read_to
+
+    def has_read(self, number: int) -> bool:
+        return self._read_to >= number and not self._given_back
 
     def take_bad(self) -> list[BadRow]:
         bad, self.bad = self.bad, []
@@ -289,6 +384,39 @@ def _checked_columns(names: Iterable[Any], limits: Limits) -> list[str]:
                 f"The file has more than {limits.columns:,} columns. Keep those that you need."
             )
     return columns
+
+
+def _in_blocks(rows: Iterator[Row | BadRow]) -> Iterator[Block]:
+    """For formats that are read row by row. What was read before damage is given before it is raised."""
+    size, numbers, cells, bad = 0, list[int](), list[list[Any]](), list[BadRow]()
+
+    def take() -> Block:
+        nonlocal size, numbers, cells, bad
+        columns = [list(column) for column in zip(*cells, strict=True)]
+        block = Block(np.array(numbers, np.int64), columns, bad)
+        size, numbers, cells, bad = 0, [], [], []
+        return block
+
+    try:
+        for row in rows:
+            if isinstance(row, BadRow):
+                bad.append(row)
+            else:
+                numbers.append(row[0])
+                cells.append(row[1])
+                size += sum(map(_size, row[1]))
+            if len(numbers) + len(bad) >= BLOCK_ROWS or size > BLOCK_BYTES:
+                yield take()
+    except UnreadableFileError:
+        yield take()
+        raise
+    yield take()
+
+
+def _size(cell: Any) -> int:
+    if isinstance(cell, list | tuple):
+        return sum(map(_size, cell))
+    return len(cell) if isinstance(cell, str) else 8
 
 
 def _positions(columns: Sequence[str], wanted: Sequence[str]) -> list[int]:
@@ -339,9 +467,46 @@ class CsvSheet(Sheet):
             yield line
         self.ended = True
 
-    def rows(self, wanted: Sequence[str]) -> Iterator[Row | BadRow]:
+    def blocks(self, wanted: Sequence[str]) -> Iterator[Block]:
+        """Records that all readers take apart alike by Arrow, lines from the first other one by the csv module."""
         picks = _positions(self.columns, wanted)
-        width, lines, record = len(self.columns), self.lines, self.record
+        while not self.ended:
+            first, text = self.lines.next_number, self.lines.peek(BLOCK_BYTES)
+            records = plain_records(text, delimiter=self.delimiter, limit=self.limits.line_chars)
+            if records.size:
+                yield from self._plain_blocks(text, records, picks)
+                self.lines.skip(records.size, records.lines)
+            if records.size < len(text) or not text:
+                until = first + (text.count(b"\n") or ONE_BY_ONE) - 1
+                yield from _in_blocks(self._tolerant_rows(picks, until=until))
+
+    def _plain_blocks(self, text: bytes, records: Records, picks: Sequence[int]) -> Iterator[Block]:
+        width, first = len(self.columns), self.lines.next_number
+        good = records.cells == width
+        columns = cells_of(text, records, good, picks=picks, columns=width, delimiter=self.delimiter)
+        block = Block(records.numbers[good] + first, columns)
+        ragged = [
+            self._judge(first + int(records.numbers[row]), self._cells_of(text, records, row), picks)
+            for row in np.flatnonzero(~good & (records.cells > 0)).tolist()
+        ]
+        block.bad = [row for row in ragged if isinstance(row, BadRow)]
+        yield block
+        if len(block.bad) < len(ragged):  # some have nothing in the cells that are too many
+            yield from _in_blocks(iter([row for row in ragged if not isinstance(row, BadRow)]))
+
+    def _cells_of(self, text: bytes, records: Records, row: int) -> list[str]:
+        record = text[records.starts[row] : records.ends[row]].decode(errors="surrogateescape")
+        return next(csv.reader([record], delimiter=self.delimiter))
+
+    def _judge(self, number: int, cells: list[str], picks: Sequence[int]) -> Row | BadRow:
+        width = len(self.columns)
+        if len(cells) == width or (len(cells) > width and not any(cells[width:])):
+            return number, [cells[pick] for pick in picks]
+        return BadRow(number, _ragged(len(cells), width), self.delimiter.join(cells)[:1000])
+
+    def _tolerant_rows(self, picks: Sequence[int], *, until: int) -> Iterator[Row | BadRow]:
+        """Up to the record that holds line `until`, whatever its quotation marks are like."""
+        lines, record = self.lines, self.record
         reader = csv.reader(self._recorded(), delimiter=self.delimiter)
         while True:
             record.clear()
@@ -358,11 +523,10 @@ class CsvSheet(Sheet):
             if unclosed:
                 yield self._reject_first_line(start)
                 reader = csv.reader(self._recorded(), delimiter=self.delimiter)
-            elif len(cells) != width and (len(cells) < width or any(cells[width:])):
-                if cells:  # else a blank line
-                    yield BadRow(start, _ragged(len(cells), width), self.delimiter.join(cells)[:1000])
-            else:
-                yield start, [cells[pick] for pick in picks]
+            elif cells:  # else a blank line
+                yield self._judge(start, cells, picks)
+            if lines.has_read(until):
+                break
         yield from lines.take_bad()
 
     def _ends_inside_quotes(self) -> bool:
@@ -424,8 +588,11 @@ class JsonlSheet(Sheet):
             )
         self.columns = list(names)
 
-    def rows(self, wanted: Sequence[str]) -> Iterator[Row | BadRow]:
+    def blocks(self, wanted: Sequence[str]) -> Iterator[Block]:
         _positions(self.columns, wanted)
+        return _in_blocks(self._read(wanted))
+
+    def _read(self, wanted: Sequence[str]) -> Iterator[Row | BadRow]:
         lines, paths = self.lines, [(name, *name.partition(".")[::2]) for name in wanted]
         for line in lines:
             if lines.bad:
@@ -491,7 +658,6 @@ class ParquetSheet(Sheet):
     """Read column by column, in small batches; what the footer declares is checked before any data is."""
 
     format = "Parquet"
-    BATCH = 16_384
 
     def __init__(self, stream: IO[bytes], limits: Limits) -> None:
         import pyarrow.parquet as pq
@@ -521,33 +687,41 @@ class ParquetSheet(Sheet):
                 )
             self.columns = _checked_columns(self.file.schema_arrow.names, limits)
 
-    def rows(self, wanted: Sequence[str]) -> Iterator[Row | BadRow]:
+    def blocks(self, wanted: Sequence[str]) -> Iterator[Block]:
         picks = _positions(self.columns, wanted)
         names = self.file.schema_arrow.names
         with _arrow_errors():
             batches = self.file.iter_batches(
-                self.BATCH, columns=list(dict.fromkeys(names[pick] for pick in picks)), use_threads=False
+                BLOCK_ROWS, columns=list(dict.fromkeys(names[pick] for pick in picks)), use_threads=False
             )
             for batch in batches:
-                columns = [_cells(batch.column(names[pick])) for pick in picks]
-                for number, cells in enumerate(zip(*columns, strict=True), self.done + 1):
-                    yield number, list(cells)
+                numbers = np.arange(self.done + 1, self.done + 1 + batch.num_rows)
                 self.done += batch.num_rows
+                yield Block(numbers, [_plain(batch.column(names[pick])) for pick in picks])
 
     def fraction_read(self) -> float:
         return self.done / self.total if self.total else 1.0
 
 
+def _plain(column: Any) -> Any:
+    """The column without dictionary and nanoseconds, which Python's times cannot hold."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    return column
+
+
 def _cells(column: Any) -> list[Any]:
     import pyarrow as pa
 
-    kind = column.type
-    if pa.types.is_timestamp(kind) and kind.unit == "ns":
-        column = column.cast(pa.timestamp("us", kind.tz), safe=False)
     try:
         cells: list[Any] = column.to_pylist()
     except UnicodeDecodeError:  # Arrow does not check the UTF-8 of a file
-        raw = column.cast(pa.large_binary() if pa.types.is_large_string(kind) else pa.binary()).to_pylist()
+        kind = pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()
+        raw = column.cast(kind).to_pylist()
         cells = [cell if cell is None else cell.decode(errors="surrogateescape") for cell in raw]
     return cells
 
@@ -588,8 +762,10 @@ class XlsxSheet(Sheet):
         self.total, self.done = sheet.height, 0
         self.columns = _checked_columns(header, limits)
 
-    def rows(self, wanted: Sequence[str]) -> Iterator[Row | BadRow]:
-        picks = _positions(self.columns, wanted)
+    def blocks(self, wanted: Sequence[str]) -> Iterator[Block]:
+        return _in_blocks(self._read(_positions(self.columns, wanted)))
+
+    def _read(self, picks: Sequence[int]) -> Iterator[Row]:
         for number, cells in enumerate(self._rows, self.first + 1):
             self.done += 1
             if any(cell != "" for cell in cells):

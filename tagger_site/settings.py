@@ -199,7 +199,7 @@ RELEASE_GRACE_SECONDS = env.float("RELEASE_GRACE_SECONDS", default=5.0)
 # Import: memory of the process that reads a file, batches, and how many batches are written at once.
 IMPORT_MEMORY_MB = env.int("IMPORT_MEMORY_MB", default=512)
 IMPORT_MAX_UPLOAD_MB = env.int("IMPORT_MAX_UPLOAD_MB", default=4096)
-IMPORT_BATCH_ROWS = 50_000
+IMPORT_BATCH_ROWS = 200_000
 IMPORT_LANES = env.int("IMPORT_LANES", default=2)
 
 HTMX_CONFIG = {"includeIndicatorStyles": False, "allowEval": False, "allowScriptTags": False}

@@ -20,7 +20,7 @@ from django.db import connection
 
 from labeling import import_process, import_writing, importing, jobs
 from labeling.batches import read_message
-from labeling.identity import author_hash, dedupe_keys
+from labeling.identity import AuthorHasher, dedupe_keys
 from labeling.mapping import BadCellError, Mapping, date_of, guess_mapping, id_of, tags_of
 from labeling.models import Annotation, Import, Job, Label, Origin, Source, Tag, Tweet, Verdict
 from labeling.reading import UnreadableFileError
@@ -117,7 +117,7 @@ def test_everything_of_a_row_is_kept(file):
     tweet = Tweet.objects.get()
     assert (tweet.external_id, tweet.text) == ("007", "Tab\there, \\N and\nnew line 👍")
     assert tweet.posted_at == datetime.datetime(2018, 10, 10, 20, 19, 24, tzinfo=datetime.UTC)
-    assert tweet.author_hash == author_hash("@ann", importing.author_key())
+    assert tweet.author_hash == AuthorHasher(importing.author_key()).hash("@ann")
     assert "ann" not in str(tweet.author_hash)
     label = Label.objects.get()
     assert (label.verdict, label.verdict_origin) == (Verdict.DA, Origin.IMPORT)
