@@ -169,6 +169,7 @@ FILE_UPLOAD_HANDLERS = [
 LANGUAGE_CODE = "en"
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 USE_TZ = True
+USE_I18N = False
 
 # The product ---------------------------------------------------------------------------------------------
 
