@@ -133,6 +133,10 @@ def days_of(span: int) -> Draw:
     return draw
 
 
+def always(**query: Any) -> Draw:
+    return lambda corpus: query
+
+
 def word_of(kind: str) -> Draw:
     return lambda corpus: {"q": corpus.rng.choice(corpus.words[kind])}
 
@@ -146,7 +150,7 @@ FILTERS: dict[str, dict[str, Draw]] = {
     "source": {"": lambda c: {"source": c.rng.choice([1, 2])}},
     "tag": {"": lambda c: {"tag": c.rng.choice(c.version.tag_ids)}},
     "days": {f"{span} days": days_of(span) for span in DAYS},
-    "label": {state.value: (lambda c, s=state.value: {"state": s}) for state in LabelState},
+    "label": {state.value: always(state=state.value) for state in LabelState},
     "risk": {"": lambda c: {"min_risk": round(c.rng.uniform(0.05, 0.9), 4)}},
     "word": {kind: word_of(kind) for kind in ("rare", "middling", "common")} | {"two words": two_words},
 }
@@ -184,7 +188,9 @@ def flagged_cases() -> Iterator[Case]:
         "flagged: first page from the floor", ONE, lambda c: f"/flagged/?min_risk={c.rng.uniform(0, 0.1):.6f}"
     )
     yield Case(
-        "flagged: page 10,000", ONE, lambda c: f"/flagged/?{urlencode(after(c.rng.choice(c.deep)))}&min_risk=0"
+        "flagged: page 10,000",
+        ONE,
+        lambda c: f"/flagged/?{urlencode(after(c.rng.choice(c.deep)))}&min_risk=0",
     )
     for name, ways in FILTERS.items():
         for way, draw in ways.items():
@@ -196,8 +202,12 @@ def flagged_cases() -> Iterator[Case]:
             yield Case(f"flagged: {' + '.join(names)}", most, flagged_address([FILTERS[n] for n in names]))
 
 
+def tweets_address(draw: Draw) -> Callable[[Corpus], str]:
+    return lambda corpus: f"/tweets/?{urlencode(draw(corpus))}"
+
+
 def tweet_cases() -> Iterator[Case]:
-    choices = {
+    choices: dict[str, Draw] = {
         "source": lambda c: {"source": c.rng.choice([s.label for s in Source])},
         "label": lambda c: {"label": c.rng.choice(["none", "provisional", "judged", "disputed", "review"])},
         "verdict": lambda c: {"verdict": c.rng.choice(["da", "nda", "unsure"])},
@@ -206,13 +216,15 @@ def tweet_cases() -> Iterator[Case]:
     }
     yield Case("tweets", ONE, lambda c: f"/tweets/?after={c.rng.choice(c.tweets)}")
     for name, draw in choices.items():
-        yield Case(f"tweets: {name}", ONE, lambda c, d=draw: f"/tweets/?{urlencode(d(c))}")
+        yield Case(f"tweets: {name}", ONE, tweets_address(draw))
     for kind, draw in FILTERS["word"].items():
-        yield Case(f"tweets: word {kind}", TEXT, lambda c, d=draw: f"/tweets/?{urlencode(d(c))}")
+        yield Case(f"tweets: word {kind}", TEXT, tweets_address(draw))
     yield Case(
         "tweets: word + any filter",
         TEXT,
-        lambda c: f"/tweets/?{urlencode({**c.rng.choice(list(choices.values()))(c), **c.rng.choice(list(FILTERS['word'].values()))(c)})}",
+        lambda c: (
+            f"/tweets/?{urlencode({**c.rng.choice(list(choices.values()))(c), **c.rng.choice(list(FILTERS['word'].values()))(c)})}"
+        ),
     )
     yield Case("tweet page", ONE, lambda c: f"/tweets/{c.rng.choice(c.tweets)}/")
     yield Case("tweet page, judged", ONE, lambda c: f"/tweets/{c.rng.choice(c.judged)}/")
@@ -231,16 +243,28 @@ def other_cases() -> Iterator[Case]:
     yield Case(
         "review list, filtered",
         200,
-        lambda c: f"{review}?{urlencode({k: v for k, v in {'state': c.rng.choice(states), 'reason__exact': c.rng.choice(['sent', 'model', 'unsure', 'disagreement'])}.items() if v})}",
+        lambda c: (
+            f"{review}?{urlencode({k: v for k, v in {'state': c.rng.choice(states), 'reason__exact': c.rng.choice(['sent', 'model', 'unsure', 'disagreement'])}.items() if v})}"
+        ),
         role="reviewer",
     )
-    yield Case("admin tweets", 200, lambda c: f"/admin/labeling/tweet/?p={c.rng.randint(1, 20)}", role="admin")
-    yield Case("admin tweets, specific", 200, lambda c: "/admin/labeling/tweet/?source__exact=1", role="admin")
     yield Case(
-        "admin tweets, search", 200, lambda c: f"/admin/labeling/tweet/?q={c.rng.choice(c.tweets)}", role="admin"
+        "admin tweets", 200, lambda c: f"/admin/labeling/tweet/?p={c.rng.randint(1, 20)}", role="admin"
     )
     yield Case(
-        "admin judgements", 200, lambda c: f"/admin/labeling/annotation/?p={c.rng.randint(1, 20)}", role="admin"
+        "admin tweets, specific", 200, lambda c: "/admin/labeling/tweet/?source__exact=1", role="admin"
+    )
+    yield Case(
+        "admin tweets, search",
+        200,
+        lambda c: f"/admin/labeling/tweet/?q={c.rng.choice(c.tweets)}",
+        role="admin",
+    )
+    yield Case(
+        "admin judgements",
+        200,
+        lambda c: f"/admin/labeling/annotation/?p={c.rng.randint(1, 20)}",
+        role="admin",
     )
     yield Case(
         "admin judgements by origin",
@@ -257,14 +281,20 @@ def tag_slugs() -> list[str]:
 # Measuring --------------------------------------------------------------------------------------------------
 
 
+Answer = tuple[float, float, str]  # seconds, those that this process was at work, address
+
+
 @dataclass
 class Result:
     limit: float
     ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)  # of this process: what is not the database's
     slowest: str = ""
 
-    def add(self, seconds: float, address: str) -> None:
+    def add(self, answer: Answer) -> None:
+        seconds, cpu_seconds, address = answer
         self.ms.append(seconds * 1000)
+        self.cpu_ms.append(cpu_seconds * 1000)
         if self.ms[-1] == max(self.ms):
             self.slowest = address
 
@@ -276,6 +306,7 @@ class Result:
             "p50_ms": statistics.median(ordered),
             "p95_ms": ordered[max(0, -(-95 * len(ordered) // 100) - 1)],
             "max_ms": ordered[-1],
+            "cpu_p50_ms": statistics.median(self.cpu_ms),
             "limit_ms": self.limit,
             "slowest": self.slowest,
         }
@@ -291,30 +322,41 @@ class Asker:
         for role, client in self.clients.items():
             client.force_login(self.users[role])
         self.queue = queues.create_queue(
-            name=f"Benchmark {secrets.token_hex(3)}", strategy=Queue.Strategy.RANDOM, size=label_size, user=None
+            name=f"Benchmark {secrets.token_hex(3)}",
+            strategy=Queue.Strategy.RANDOM,
+            size=label_size,
+            user=None,
         )
         self.shown = self.next_shown(self.clients["analyst"].get(f"/queues/{self.queue.pk}/label/"))
 
-    def ask(self, case: Case) -> tuple[float, str]:
+    def ask(self, case: Case) -> Answer:
         address = case.address(self.corpus)
-        started = time.perf_counter()
-        response = self.clients[case.role].get(address)
-        seconds = time.perf_counter() - started
-        assert response.status_code == 200, (address, response.status_code)
-        return seconds, address
+        return self.timed(address, lambda: self.clients[case.role].get(address))[0]
 
-    def label(self) -> tuple[float, str]:
+    @staticmethod
+    def timed(address: str, act: Callable[[], Any]) -> tuple[Answer, Any]:
+        started, cpu = time.perf_counter(), time.process_time()
+        response = act()
+        answer = time.perf_counter() - started, time.process_time() - cpu, address
+        assert response.status_code == 200, (address, response.status_code)
+        return answer, response
+
+    def label(self) -> Answer:
         """Submit what is shown and get the next one, as label.js does."""
         address = f"/queues/{self.queue.pk}/label/submit/"
         rng = self.corpus.rng
         tags = rng.sample(self.corpus.version.tag_ids, 2)
-        form = {"shown": self.shown, "verdict": rng.randrange(3), "tags": tags, "note": "", "action": "submit"}
-        started = time.perf_counter()
-        response = self.clients["analyst"].post(address, form, headers={"HX-Request": "true"})
-        seconds = time.perf_counter() - started
-        assert response.status_code == 200, response.status_code
+        form = {
+            "shown": self.shown,
+            "verdict": rng.randrange(3),
+            "tags": tags,
+            "note": "",
+            "action": "submit",
+        }
+        post = self.clients["analyst"].post
+        answer, response = self.timed(address, lambda: post(address, form, headers={"HX-Request": "true"}))
         self.shown = self.next_shown(response)
-        return seconds, address
+        return answer
 
     @staticmethod
     def next_shown(response: Any) -> str:
@@ -334,7 +376,9 @@ def make_user(role: str) -> User:
     return user
 
 
-def measure(asker: Asker, cases: list[Case], *, requests: int, goes_on: Callable[[], bool]) -> dict[str, Result]:
+def measure(
+    asker: Asker, cases: list[Case], *, requests: int, goes_on: Callable[[], bool]
+) -> dict[str, Result]:
     """All cases in turn, a few requests each, so that a slow minute of the machine falls on all of them."""
     results = {case.name: Result(case.limit) for case in cases}
     at_once = 10
@@ -342,9 +386,8 @@ def measure(asker: Asker, cases: list[Case], *, requests: int, goes_on: Callable
         for case in cases:
             if not goes_on():
                 return results
-            asks = asker.label if case.name == LABEL.name else lambda c=case: asker.ask(c)
             for _ in range(min(at_once, requests - start)):
-                results[case.name].add(*asks())
+                results[case.name].add(asker.label() if case is LABEL else asker.ask(case))
     return results
 
 
@@ -371,7 +414,15 @@ def scoring_run() -> Iterator[Callable[[], bool]]:
     version = ModelVersion.objects.ready().exclude(artefact="").filter(scores_published_at=None).first()
     if version is None:
         sys.exit("--while-scoring needs a trained version without scores: manage.py train --negatives 20000")
-    command = [sys.executable, str(ROOT / "manage.py"), "score", "--version", str(version.number), "--workers", "2"]
+    command = [
+        sys.executable,
+        str(ROOT / "manage.py"),
+        "score",
+        "--version",
+        str(version.number),
+        "--workers",
+        "2",
+    ]
     process = subprocess.Popen(command, cwd=ROOT)
     try:
         while process.poll() is None and not begun(version):
@@ -446,7 +497,7 @@ def main() -> None:
 def table(results: dict[str, Result], version: ModelVersion, slack: float) -> None:
     summary = version.score_summary
     print(f"{summary['n']:,} scores of version {version.number}, {summary['flagged']:,} flagged")
-    print(f"{'page':36} {'requests':>8} {'p50 ms':>8} {'p95 ms':>8} {'max ms':>8} {'limit':>6}")
+    print(f"{'page':36} {'requests':>8} {'p50 ms':>8} {'p95 ms':>8} {'max ms':>8} {'cpu ms':>7} {'limit':>6}")
     missed = 0
     for name, result in results.items():
         f = result.figures
@@ -454,6 +505,7 @@ def table(results: dict[str, Result], version: ModelVersion, slack: float) -> No
         missed += bool(mark)
         print(
             f"{name:36} {f['requests']:8} {f['p50_ms']:8.1f} {f['p95_ms']:8.1f} {f['max_ms']:8.1f}"
+            f" {f['cpu_p50_ms']:7.1f}"
             f" {f['limit_ms'] * slack:6.0f}{mark}"
         )
     print(f"{len(results)} cases, {missed} beyond their limit at the 95th percentile")

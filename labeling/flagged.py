@@ -2,8 +2,8 @@
 
 How the list stays fast at millions of rows: it reads the version's own partition, pages by row comparison, and
 starts from whichever index bounds the work, see choose_start(). Conditions that cost a look-up for each tweet are
-tried on a window of the highest risks; where a window does not fill the page, the page says down to which risk it
-has looked, and its next page goes on from there.
+tried on the highest risks first, a small window and then a large one; where both do not fill the page, the page says
+down to which risk it has looked, and its next page goes on from there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import TextChoices
 from django.utils import timezone
 
@@ -29,13 +29,15 @@ from labeling.scoring import threshold_of
 
 PAGE_SIZE = 50
 COUNT_UP_TO = 1_000  # counts are exact up to here, then "1,000+"
-IDS_UP_TO = (
-    20_000  # a label state with fewer tweets is a list of ids to start from; so is a list of high risks
-)
-WORD_IDS_UP_TO = 2_000  # the same for a text search, which has to read a block of the table for each tweet
-DATED_UP_TO = 50_000  # flagged tweets in a range of dates that are sorted to start from
-LOOKUP_WINDOW = 20_000  # risks tried at once against labels, reviews or tags: about 3 µs each
-TEXT_WINDOW = 3_000  # risks tried at once against a text search: about 30 µs each
+STATE_UP_TO = 20_000  # a label state with fewer tweets bounds the work
+WORD_IDS_UP_TO = 5_000  # so do so many tweets with the words: each is a block of the table to read
+WORDS_SEARCHED = 100_000  # expected matches up to which the search index is asked for their ids
+WORDS_COMMON = 1_000_000  # expected matches from which reading texts is less work than asking that index
+DATED_UP_TO = 50_000  # listed tweets in a range of dates that are sorted to start from
+# Tried at once, the small window first: against labels, reviews, tags or the search index, about 3 µs each;
+# against the texts themselves, about 30 µs each.
+LOOKUP_WINDOWS = (2_000, 20_000)
+TEXT_WINDOWS = (500, 3_000)
 EXPORT_PAGE = 2_000
 
 Cursor = tuple[float, int]  # risk and tweet id of the row that a page begins after
@@ -98,7 +100,7 @@ class Page:
     count: int | None = None  # up to COUNT_UP_TO; None on later pages
     count_is_capped: bool = False
     looked_down_to: float | None = None  # the window ended here, and lower risks may match too
-    words_capped: bool = False  # the text is too common for a list of ids
+    words_capped: bool = False  # the words are too common to look through more than a window at once
 
 
 @dataclass
@@ -112,6 +114,10 @@ class _Sql:
         self.conditions.append(condition)
         self.values.extend(values)
 
+    def include(self, other: _Sql) -> None:
+        self.conditions += other.conditions
+        self.values += other.values
+
     @property
     def where(self) -> str:
         return " AND ".join(self.conditions) or "true"
@@ -123,18 +129,20 @@ class Start(StrEnum):
     RISK = "risk"
     TAG = "tag"
     DATE = "date"
-    IDS = "ids"
+    STATE = "state"
+    WORDS = "words"
 
 
 @dataclass
 class Plan:
-    """How one page is found: start, walked in the order of risk or sorted, then what is left to check."""
+    """How one page is found: candidates from an index, in the order of risk, then what is left to check."""
 
     start: Start
-    ids: list[int] = field(default_factory=list)
-    checks: _Sql = field(default_factory=_Sql)  # on c.tweet_id, c.source, c.posted_at
-    window: int | None = None  # rows of the start that are tried; None: as many as it takes
-    words_capped: bool = False
+    ids: list[int] = field(default_factory=list)  # of WORDS
+    checks: _Sql = field(default_factory=_Sql)  # on c.tweet_id
+    words: str = ""  # left to check after the others
+    words_common: bool = False
+    windows: tuple[int, ...] = ()  # candidates that are tried; none: all of them match
 
 
 # The list -------------------------------------------------------------------------------------------------
@@ -148,20 +156,18 @@ def page_of(
     before: Cursor | None = None,
     size: int | None = None,
 ) -> Page:
-    """One page of the list, highest risk first. Two to five queries, none of which counts a large table."""
+    """One page of the list, highest risk first. A handful of queries, none of which counts a large table."""
     size = size or PAGE_SIZE
     plan = choose_start(version, filters)
     is_first = after is None and before is None
+    walk = _Walk(version, filters, plan, backwards=before is not None)
     limit = max(COUNT_UP_TO, size) + 1 if is_first else size + 1
-    found = _find(version, filters, plan, cursor=before or after, backwards=before is not None, limit=limit)
-    page = Page(rows=[], words_capped=plan.words_capped)
-    if is_first:
-        page.count, page.count_is_capped = min(len(found), COUNT_UP_TO), len(found) > COUNT_UP_TO
+    found, end = walk.find(before or after, wanted=size + 1, limit=limit)
+    page = Page(rows=[], words_capped=bool(plan.words) and end is not None)
     has_more = len(found) > size
+    if is_first:
+        page.count, page.count_is_capped = _count(len(found), is_complete=end is None)
     chosen = found[:size]
-    end = None
-    if not has_more and plan.window:
-        end = _window_end(version, filters, plan, cursor=before or after, backwards=before is not None)
     if before is not None:
         chosen.reverse()
         page.before = chosen[0] if has_more else end
@@ -169,123 +175,163 @@ def page_of(
     else:
         page.before = (chosen[0] if chosen else after) if after is not None else None
         page.after = chosen[-1] if has_more else end
-        if end is not None:
-            page.looked_down_to, page.count_is_capped = end[0], True
+        if end is not None and not has_more:
+            page.looked_down_to = end[0]
     page.rows = rows_of(version, [tweet_id for _, tweet_id in chosen])
     return page
 
 
+def _count(found: int, *, is_complete: bool) -> tuple[int, bool]:
+    """The number to show, and whether there may be more. What a window happened to hold is rounded down."""
+    if found > COUNT_UP_TO:
+        return COUNT_UP_TO, True
+    return (
+        (found, False) if is_complete else (found - found % PAGE_SIZE if found > PAGE_SIZE else found, True)
+    )
+
+
 def choose_start(version: ModelVersion, filters: Filters) -> Plan:
-    """The planner. In order of preference: few ids, few dates, a tag's own index, the walk along the risk index."""
+    """The planner. In order of preference: few tweets with the words, few dates, few of a label state, a tag's own
+    index, the walk along the risk index."""
     plan = Plan(Start.RISK)
     if filters.q:
-        ids, capped = _ids(
-            "labeling_tweet t", *search_index.condition(filters.q), column="id", limit=WORD_IDS_UP_TO
-        )
-        if capped:
-            ids, capped = _risks_with_words(version, filters)
-        plan.words_capped = capped
-        if not capped:
-            plan.start, plan.ids = Start.IDS, ids
-    if filters.state and plan.start is not Start.IDS and filters.state != LabelState.UNLABELLED:
-        ids, capped = _ids(*_state_source(filters.state), column="tweet_id", limit=IDS_UP_TO)
-        if not capped:
-            plan.start, plan.ids = Start.IDS, ids
-    if plan.start is Start.RISK and _flagged_in(version, filters) <= DATED_UP_TO:
+        _plan_words(plan, filters.q)
+    if plan.start is Start.RISK and _listed_in(version, filters) <= DATED_UP_TO:
         plan.start = Start.DATE
+    if plan.start is Start.RISK and filters.state and _is_rare(filters.state):
+        plan.start = Start.STATE
     if plan.start is Start.RISK and filters.tag is not None:
         plan.start = Start.TAG
     _add_checks(plan, ScoreTables(version.pk), filters)
     return plan
 
 
+def _plan_words(plan: Plan, words: str) -> None:
+    """Start from the tweets with these words, where they are few; else check them on windows of the highest risks."""
+    expected = search_index.expected_matches(words)
+    if expected <= WORDS_SEARCHED:
+        ids = search_index.find(words, cap=WORD_IDS_UP_TO + 1)
+        if len(ids) <= WORD_IDS_UP_TO:
+            plan.start, plan.ids = Start.WORDS, ids
+            return
+    plan.words, plan.words_common = words, expected > WORDS_COMMON
+
+
 def _add_checks(plan: Plan, tables: ScoreTables, filters: Filters) -> None:
-    """What the start does not settle. Walks get a window, so that a rare match cannot make them long."""
-    checks, is_walk = plan.checks, plan.start in (Start.RISK, Start.TAG)
+    """What the start does not settle."""
+    checks = plan.checks
     if filters.tag is not None and plan.start is not Start.TAG:
         checks.add(
             f"EXISTS (SELECT 1 FROM {tables.tag} g WHERE g.tweet_id = c.tweet_id AND g.tag_id = %s)",
             filters.tag,
         )
-        plan.window = LOOKUP_WINDOW
     if plan.start is Start.TAG and (filters.source or filters.date_from or filters.date_to):
         cheap = _cheap(filters, "s")
         checks.add(
             f"EXISTS (SELECT 1 FROM {tables.score} s WHERE s.tweet_id = c.tweet_id AND {cheap.where})",
             *cheap.values,
         )
-        plan.window = LOOKUP_WINDOW
-    if filters.state:
+    if filters.state and plan.start is not Start.STATE:
         condition, values = _state_check(filters.state)
         checks.add(condition, *values)
-        plan.window = LOOKUP_WINDOW
-    if filters.q and (plan.words_capped or plan.start is not Start.IDS):
-        condition, values = search_index.condition(filters.q)
-        checks.add(
-            f"EXISTS (SELECT 1 FROM labeling_tweet t WHERE t.id = c.tweet_id AND {condition})", *values
+    if plan.words_common:
+        plan.windows = TEXT_WINDOWS
+    elif checks.conditions or plan.words:
+        plan.windows = LOOKUP_WINDOWS
+
+
+@dataclass
+class _Walk:
+    """The matches of a plan, in one direction."""
+
+    version: ModelVersion
+    filters: Filters
+    plan: Plan
+    backwards: bool
+
+    def find(self, cursor: Cursor | None, *, wanted: int, limit: int) -> tuple[list[Cursor], Cursor | None]:
+        """Up to `limit` (risk, tweet id) behind the cursor; window after window until there are as many as wanted.
+
+        And the last candidate of the last window; None: nothing lies beyond it.
+        """
+        if not self.plan.windows:
+            return self._all(cursor, limit), None
+        found: list[Cursor] = []
+        end = cursor
+        for window in self.plan.windows:
+            matches, end = self._try(end, window, limit)
+            found += matches
+            if end is None or len(found) >= wanted:
+                break
+        return found[:limit], end
+
+    def _all(self, cursor: Cursor | None, limit: int) -> list[Cursor]:
+        candidates = self._candidates(cursor, limit)
+        return [(risk, tweet_id) for risk, tweet_id in _rows(candidates.where, candidates.values)]
+
+    def _try(self, cursor: Cursor | None, window: int, limit: int) -> tuple[list[Cursor], Cursor | None]:
+        """The matches among the next candidates, and the last of these where the window was full."""
+        plan, (way, back) = self.plan, self._ways
+        candidates = self._candidates(cursor, window)
+        rows = _rows(
+            f"""
+            WITH c AS MATERIALIZED ({candidates.where}),
+            found AS (
+                SELECT c.risk, c.tweet_id FROM c WHERE {plan.checks.where}
+                ORDER BY c.risk {way}, c.tweet_id {way} LIMIT %s
+            )
+            SELECT risk, tweet_id, false FROM found
+            UNION ALL
+            (SELECT risk, tweet_id, true FROM c WHERE (SELECT count(*) FROM c) = %s
+             ORDER BY risk {back}, tweet_id {back} LIMIT 1)
+            """,
+            [*candidates.values, *plan.checks.values, window if plan.words else limit, window],
         )
-        plan.window = TEXT_WINDOW
-    if not is_walk:
-        plan.window = None  # bounded already
-
-
-def _find(
-    version: ModelVersion, filters: Filters, plan: Plan, *, cursor: Cursor | None, backwards: bool, limit: int
-) -> list[Cursor]:
-    """(risk, tweet id) of the matches after the cursor, in order of risk."""
-    way = "ASC" if backwards else "DESC"
-    start = _start(version, filters, plan, cursor=cursor, backwards=backwards)
-    inner = f"ORDER BY risk {way}, tweet_id {way} LIMIT %s" if plan.start in (Start.RISK, Start.TAG) else ""
-    values = [*start.values]
-    if inner:
-        values.append(plan.window or limit)
-    sql = f"""
-        WITH c AS MATERIALIZED ({start.where} {inner})
-        SELECT c.risk, c.tweet_id FROM c WHERE {plan.checks.where}
-        ORDER BY c.risk {way}, c.tweet_id {way} LIMIT %s
-    """
-    with connection.cursor() as db:
-        db.execute(sql, [*values, *plan.checks.values, limit])
-        return [(risk, tweet_id) for risk, tweet_id in db.fetchall()]
-
-
-def _window_end(
-    version: ModelVersion, filters: Filters, plan: Plan, *, cursor: Cursor | None, backwards: bool
-) -> Cursor | None:
-    """The last row that a walk has tried, where its window was full. None: nothing lies beyond."""
-    way = "ASC" if backwards else "DESC"
-    start = _start(version, filters, plan, cursor=cursor, backwards=backwards)
-    with connection.cursor() as db:
-        db.execute(
-            f"SELECT risk, tweet_id FROM ({start.where} ORDER BY risk {way}, tweet_id {way} LIMIT %s) c"
-            f" ORDER BY risk {way}, tweet_id {way} OFFSET %s",  # within the window: at most its length
-            [*start.values, plan.window, (plan.window or 1) - 1],
+        found = sorted(
+            ((risk, tweet_id) for risk, tweet_id, is_end in rows if not is_end), reverse=not self.backwards
         )
-        row = db.fetchone()
-    return (row[0], row[1]) if row else None
+        if plan.words:
+            having = set(search_index.among([i for _, i in found], plan.words, is_common=plan.words_common))
+            found = [row for row in found if row[1] in having][:limit]
+        return found, next(((risk, tweet_id) for risk, tweet_id, is_end in rows if is_end), None)
+
+    @property
+    def _ways(self) -> tuple[str, str]:
+        return ("ASC", "DESC") if self.backwards else ("DESC", "ASC")
+
+    def _candidates(self, cursor: Cursor | None, limit: int) -> _Sql:
+        """SELECT … of what the chosen index gives; `.where` is the whole statement."""
+        tables, plan, way = ScoreTables(self.version.pk), self.plan, self._ways[0]
+        where = _Sql()
+        if plan.start is Start.TAG:
+            table = tables.tag
+            where.add("tag_id = %s", self.filters.tag)
+        else:
+            table = tables.score
+            where.add("risk >= %s::real", floor_of(self.version))  # says that the partial indexes apply
+            where.include(_cheap(self.filters, table))
+        if plan.start is Start.WORDS:
+            where.add("tweet_id = ANY(%s::bigint[])", _array(plan.ids))
+        if plan.start is Start.STATE:
+            source, condition, values = _state_source(self.filters.state)
+            where.add(f"tweet_id IN (SELECT t.tweet_id FROM {source} WHERE {condition})", *values)
+        where.add("risk >= %s::real", min_risk_of(self.version, self.filters))
+        if cursor is not None:
+            where.add(f"(risk, tweet_id) {'>' if self.backwards else '<'} (%s::real, %s)", *cursor)
+        sql = f"SELECT risk, tweet_id FROM {table} WHERE {where.where} ORDER BY risk {way}, tweet_id {way} LIMIT %s"
+        return _Sql([sql], [*where.values, limit])
 
 
-def _start(
-    version: ModelVersion, filters: Filters, plan: Plan, *, cursor: Cursor | None, backwards: bool
-) -> _Sql:
-    """SELECT … of the candidates that the chosen index gives; `.where` is the whole statement."""
-    tables = ScoreTables(version.pk)
-    where = _Sql()
-    if plan.start is Start.TAG:
-        table, columns = tables.tag, "tweet_id, risk"
-        where.add("tag_id = %s", filters.tag)
-    else:
-        table, columns = tables.score, "tweet_id, risk"
-        where.add("risk >= %s::real", floor_of(version))  # says that the partial indexes apply
-        cheap = _cheap(filters, table)
-        if cheap.conditions:
-            where.add(cheap.where, *cheap.values)
-    if plan.start is Start.IDS:
-        where.add("tweet_id = ANY(%s)", plan.ids)
-    where.add("risk >= %s::real", min_risk_of(version, filters))
-    if cursor is not None:
-        where.add(f"(risk, tweet_id) {'>' if backwards else '<'} (%s::real, %s)", *cursor)
-    return _Sql([f"SELECT {columns} FROM {table} WHERE {where.where}"], where.values)
+def _rows(sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as db:
+        db.execute(sql, values)
+        rows: list[tuple[Any, ...]] = db.fetchall()
+        return rows
+
+
+def _array(ids: Sequence[int]) -> str:
+    """One literal: thousands of numbers as a list of their own take longer to write down than to look up."""
+    return f"{{{','.join(map(str, ids))}}}"
 
 
 def _cheap(filters: Filters, table: str) -> _Sql:
@@ -304,17 +350,24 @@ def _midnight(day: date) -> datetime:
     return timezone.make_aware(datetime.combine(day, time.min))
 
 
-def _flagged_in(version: ModelVersion, filters: Filters) -> float:
-    """How many flagged tweets the dates allow, by the stored days; infinite without dates."""
+def _listed_in(version: ModelVersion, filters: Filters) -> float:
+    """About how many tweets of the risk index the dates allow, by what was stored; infinite without dates."""
     if not (filters.date_from or filters.date_to):
         return float("inf")
+    summary = version.score_summary
     first = (filters.date_from or date.min).isoformat()
     last = (filters.date_to or date.max).isoformat()
-    return sum(
-        int(flagged)
-        for day, _, flagged in version.score_summary.get("days", [])
-        if day and first <= day <= last
-    )
+    days = [row for row in summary.get("days", []) if row[0] and first <= row[0] <= last]
+    scored = sum(row[1] for row in days) / max(summary["n"], 1)
+    flagged = sum(row[2] for row in days) / max(summary["flagged"], 1)
+    return float(max(scored, flagged) * _listed(summary))
+
+
+def _listed(summary: dict[str, Any]) -> int:
+    """How many scores are at the floor or above, by the stored histogram."""
+    histogram = summary.get("histogram", {"edges": [], "counts": []})
+    bins = zip(histogram["edges"][1:], histogram["counts"], strict=False)
+    return sum(n for upper, n in bins if upper > summary["floor"])
 
 
 PEOPLE = [Origin.ANALYST, Origin.REVIEW]
@@ -355,29 +408,16 @@ def _label_condition(state: str, table: str) -> tuple[str, list[Any]]:
     return condition, values
 
 
-def _risks_with_words(version: ModelVersion, filters: Filters) -> tuple[list[int], bool]:
-    """Common words among few high risks: both lists as bitmaps, so that only what is in both is read."""
-    high = _start(version, filters, Plan(Start.RISK), cursor=None, backwards=False)
-    with transaction.atomic(), connection.cursor() as db:
-        db.execute(f"{high.where} LIMIT %s", [*high.values, IDS_UP_TO + 1])
-        ids = sorted(row[0] for row in db.fetchall())
-        if len(ids) > IDS_UP_TO:
-            return [], True
-        # Else the planner reads every one of the tweets and parses its text, at 30 µs each.
-        db.execute("SET LOCAL enable_indexscan = off")
-        condition, values = search_index.condition(filters.q)
-        db.execute(f"SELECT t.id FROM labeling_tweet t WHERE {condition} AND t.id = ANY(%s)", [*values, ids])
-        found = [row[0] for row in db.fetchall()]
-        db.execute("SET LOCAL enable_indexscan = on")  # the caller may have a transaction of its own
-        return found, False
-
-
-def _ids(table: str, condition: str, values: list[Any], *, column: str, limit: int) -> tuple[list[int], bool]:
-    """Up to `limit` ids, and whether there are more: then the list is of no use."""
-    with connection.cursor() as db:
-        db.execute(f"SELECT t.{column} FROM {table} WHERE {condition} LIMIT %s", [*values, limit + 1])
-        ids = [row[0] for row in db.fetchall()]
-    return ([], True) if len(ids) > limit else (ids, False)
+def _is_rare(state: str) -> bool:
+    """Whether few enough tweets are in a label state to start from them."""
+    if state == LabelState.UNLABELLED:
+        return False
+    source, condition, values = _state_source(state)
+    rows = _rows(
+        f"SELECT count(*) FROM (SELECT FROM {source} WHERE {condition} LIMIT %s) t",
+        [*values, STATE_UP_TO + 1],
+    )
+    return bool(rows[0][0] <= STATE_UP_TO)
 
 
 def floor_of(version: ModelVersion) -> float:

@@ -127,17 +127,22 @@ CASES: list[dict] = [
 
 
 @pytest.mark.parametrize("size", [3, 50])
-@pytest.mark.parametrize("bounded", [True, False], ids=["by list", "by walk"])
+@pytest.mark.parametrize(
+    ("bounded", "words_common"),
+    [(True, 0), (False, 1_000_000), (False, 0)],
+    ids=["by list", "by walk", "by walk, reading texts"],
+)
 def test_every_filter_finds_what_a_plain_reading_finds(
-    labelled: ModelVersion, bounded: bool, size: int, monkeypatch: pytest.MonkeyPatch
+    labelled: ModelVersion, bounded: bool, words_common: int, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever index it starts from, and whether or not its windows are full."""
     if not bounded:
-        monkeypatch.setattr(flagged, "IDS_UP_TO", 1)
+        monkeypatch.setattr(flagged, "STATE_UP_TO", 1)
         monkeypatch.setattr(flagged, "WORD_IDS_UP_TO", 1)
+        monkeypatch.setattr(flagged, "WORDS_COMMON", words_common)
         monkeypatch.setattr(flagged, "DATED_UP_TO", 0)
-        monkeypatch.setattr(flagged, "LOOKUP_WINDOW", 4)
-        monkeypatch.setattr(flagged, "TEXT_WINDOW", 4)
+        monkeypatch.setattr(flagged, "LOOKUP_WINDOWS", (2, 4))
+        monkeypatch.setattr(flagged, "TEXT_WINDOWS", (4,))
     tweets = list(Tweet.objects.select_related("label").prefetch_related("reviewitem_set"))
     tweets.sort(key=lambda t: (-float(t.text.split()[0].removeprefix("risk=")), -t.pk))
     for case in CASES:
@@ -155,8 +160,8 @@ def test_each_start_is_chosen_for_what_it_bounds(labelled: ModelVersion) -> None
     assert start(source=1) == "risk"
     assert start(tag=labelled.tag_ids[0]) == "tag"
     assert start(date_from=date(2026, 3, 1)) == "date"
-    assert start(q="word1") == "ids"
-    assert start(state="da") == "ids"
+    assert start(q="word1") == "words"
+    assert start(state="da") == "state"
     assert start(state="unlabelled") == "risk"
 
 
@@ -165,10 +170,11 @@ def test_common_words_among_few_high_risks_are_all_found(
     corpus: list[Tweet], version: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flagged, "WORD_IDS_UP_TO", 1)
-    plan = flagged.choose_start(version, Filters(q="word1", min_risk=0.7))
-    assert (plan.start, plan.words_capped) == ("ids", False)
-    high = [t.pk for t in corpus if "word1" in t.text and float(t.text[5:9].split()[0]) >= 0.7]
-    assert sorted(plan.ids) == high
+    page = flagged.page_of(version, Filters(q="word1", min_risk=0.7))
+    assert (page.words_capped, page.looked_down_to, page.count_is_capped) == (False, None, False)
+    high = {t.pk for t in corpus if "word1" in t.text and float(t.text[5:9].split()[0]) >= 0.7}
+    assert {row.tweet_id for row in page.rows} == high
+    assert page.count == len(high)
 
 
 @pytest.mark.django_db
@@ -201,9 +207,8 @@ def test_counts_are_exact_until_they_are_capped(
 def test_a_full_window_says_how_far_it_looked(
     corpus: list[Tweet], version: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flagged, "IDS_UP_TO", 1)
     monkeypatch.setattr(flagged, "WORD_IDS_UP_TO", 1)
-    monkeypatch.setattr(flagged, "TEXT_WINDOW", 12)
+    monkeypatch.setattr(flagged, "LOOKUP_WINDOWS", (5, 7))
     page = flagged.page_of(version, Filters(q="word1"))
     assert page.words_capped
     assert page.looked_down_to == pytest.approx(0.95)
