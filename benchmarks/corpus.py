@@ -258,12 +258,11 @@ def chunks(rows: int, *, specific: bool = False, seed: int = 1) -> Iterator[tupl
     """The corpus in tables of at most CHUNK rows, with what each of them holds."""
     originals = fresh_rows(0, CHUNK, specific=specific, seed=seed).take(np.arange(ORIGINALS))
     for first in range(0, rows, CHUNK):
-        made, counts = _with_copies(
+        made, near = _with_copies(
             fresh_rows(first, CHUNK, specific=specific, seed=seed), originals, first, seed
         )
         table = _table(made, specific=specific, size=min(CHUNK, rows - first))
-        counts = _count(made.number, counts, first, table)
-        yield table, counts
+        yield table, _count(made.number, near, first, table)
 
 
 def _with_copies(rows: Rows, originals: Rows, first: int, seed: int) -> tuple[Rows, np.ndarray]:
@@ -391,6 +390,14 @@ def make(
     result = {**wanted, **counts, "seconds": time.perf_counter() - started}
     said.write_text(json.dumps(result, indent=1))
     return result
+
+
+def write_addition(path: Path, rows: int, *, seed: int) -> None:
+    """General tweets that no corpus holds, as CSV: what a team adds one day. Each seed makes others."""
+    first = (1 << 36) + seed * CHUNK
+    table = _table(fresh_rows(first, rows, specific=False, seed=seed), specific=False, size=rows)
+    with pyarrow.csv.CSVWriter(path, table.schema) as writer:
+        writer.write_table(table)
 
 
 def main() -> None:

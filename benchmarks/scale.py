@@ -1,0 +1,681 @@
+"""The whole product at any size, against the limits that it is meant to keep.
+
+    python benchmarks/scale.py --rows 20000000 --dir FOLDER --json scale.json [--compare smaller.json] [--steps …]
+    python benchmarks/scale.py --markdown scale.json
+
+Makes a corpus, then goes through the product's own commands and pages in an installation of its own below FOLDER
+(or on the servers of DATABASE_URL and REDIS_URL, whose database must be empty): import, search, training, scoring,
+pages, labeling, an addition, workers killed at random, disk. Figures are kept in FOLDER/figures.json after every
+step: started again, it goes on with the steps that are missing. What cannot be measured is null, with the reason.
+
+Steps: STEPS
+At 20 million tweets: about an hour on two cores, 20 GB of disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import random
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import corpus, measuring
+from benchmarks.installation import Installation, Site
+from benchmarks.measuring import CommandFailed, Watch, say
+
+POLL_SECONDS = 0.1
+ADDED = 10_000
+KILLS = 20
+PATIENCE = 8  # seconds between two kills, at the least about half of it
+PAGES = "benchmarks/pages.py"
+Figures = dict[str, Any]
+
+
+@dataclass
+class Run:
+    """What the steps share."""
+
+    folder: Path
+    rows: int
+    specific: int
+    seed: int
+    requests: int
+    installation: Installation
+    figures: dict[str, Figures]
+
+    @property
+    def corpus(self) -> Path:
+        return self.folder / "corpus"
+
+    @property
+    def total(self) -> int:
+        return int(self.installation.value("SELECT count(*) FROM labeling_tweet"))
+
+
+class CannotMeasure(Exception):
+    """This figure cannot be had here; the message says why."""
+
+
+# Import -------------------------------------------------------------------------------------------------------
+
+
+def make_corpus(run: Run) -> Figures:
+    return corpus.make(run.corpus, rows=run.rows, specific=run.specific, seed=run.seed)
+
+
+def import_general(run: Run) -> Figures:
+    return import_file(run, run.installation, "general.parquet")
+
+
+def import_specific(run: Run) -> Figures:
+    return import_file(run, run.installation, "specific.parquet", "--unknown-tags", "create")
+
+
+def import_csv(run: Run) -> Figures:
+    """Into a second installation, which is deleted afterwards."""
+    if not run.installation.is_embedded:
+        raise CannotMeasure("needs a second, empty database: only with embedded servers")
+    other = Installation(run.folder / "var-csv")
+    other.remove()  # what an interrupted run left
+    try:
+        with other.running():
+            return import_file(run, other, "general.csv")
+    finally:
+        other.remove()
+
+
+def import_file(run: Run, installation: Installation, name: str, *options: str) -> Figures:
+    """One file through manage.py import_tweets. Every row must be accounted for, the duplicates exactly."""
+    kind = name.split(".", maxsplit=1)[0]
+    line, used = installation.manage("import_tweets", str(run.corpus / name), "--source", kind, *options)
+    counts = counts_in(line, "imported", "duplicates", "rejected")
+    made = json.loads((run.corpus / "corpus.json").read_text())[kind]
+    expected = {
+        "imported": made["rows"] - made["duplicates"],
+        "duplicates": made["duplicates"],
+        "rejected": 0,
+    }
+    if counts != expected:
+        raise CommandFailed(f"{name} holds {expected}, but the import says {counts}")
+    cpu = (used.cpu_seconds or 0) + (used.postgres_cpu_seconds or 0)
+    return {
+        **counts,
+        **used.as_json(),
+        "rows_per_second": made["rows"] / used.seconds,
+        "cpu_seconds_per_million": cpu / made["rows"] * 1e6,
+        "line": line,
+    }
+
+
+def counts_in(line: str, *names: str) -> dict[str, int]:
+    found = {}
+    for name in names:
+        match = re.search(rf"{name} ([\d,]+)", line)
+        found[name] = int(match[1].replace(",", "")) if match else -1
+    return found
+
+
+def background(run: Run) -> Figures:
+    """Until all that follows an import has ended: search indexes, groups of near copies. With the real workers."""
+    installation = run.installation
+    with installation.launched() as site, watching(site) as watch:
+        wait_until(lambda: not active_jobs(installation), seconds=7_200, every=1, site=site)
+    jobs = installation.rows(
+        "SELECT kind, state, stage, error, extract(epoch FROM created_at)::float8,"
+        " extract(epoch FROM started_at)::float8, extract(epoch FROM finished_at)::float8"
+        " FROM labeling_job WHERE kind NOT IN ('import', 'train', 'score') ORDER BY id"
+    )
+    names = ("kind", "state", "stage", "error", "created", "started", "finished")
+    found = [dict(zip(names, job, strict=True)) for job in jobs]
+    if failed := [job for job in found if job["state"] != "done"]:
+        raise CommandFailed(f"Jobs after the import did not end well: {failed}")
+    imported = installation.value(
+        "SELECT extract(epoch FROM j.finished_at)::float8 FROM labeling_import i"
+        " JOIN labeling_job j ON j.id = i.job_id ORDER BY i.rows_read DESC LIMIT 1"
+    )
+    search = [job for job in found if job["kind"] == "search"]
+    return {
+        "jobs": [{**job, "seconds": job["finished"] - job["started"]} for job in found],
+        # Of their own work: what lies between (another step of this benchmark) is not theirs.
+        "search_seconds": sum(job["finished"] - job["started"] for job in search),
+        "search_ready_after": max((job["finished"] for job in search), default=imported) - imported,
+        "used": watch.used.as_json(),
+    }
+
+
+def active_jobs(installation: Installation, kind: str = "%") -> int:
+    sql = "SELECT count(*) FROM labeling_job WHERE state IN ('queued', 'running') AND kind LIKE %s"
+    return int(installation.value(sql, [kind]))
+
+
+def watching(site: Site) -> Watch:
+    return Watch([site.process.pid], postgres=site.installation.postgres)
+
+
+def wait_until(
+    condition: Callable[[], Any], *, seconds: float, every: float = POLL_SECONDS, site: Site | None = None
+) -> float:
+    """How long it took. Raises CommandFailed, at once when the site has ended."""
+    began = time.perf_counter()
+    while not condition():
+        if site and site.process.poll() is not None:
+            raise CommandFailed(f"The installation has ended: see {site.installation.var}/launch.log")
+        if time.perf_counter() - began > seconds:
+            raise CommandFailed(f"Waited {seconds:,.0f} s in vain")
+        time.sleep(every)
+    return time.perf_counter() - began
+
+
+# Model --------------------------------------------------------------------------------------------------------
+
+
+def rules(run: Run) -> Figures:
+    _, loading = run.installation.manage("import_rules", "starter")
+    line, used = run.installation.manage("apply_rules")
+    return {"line": line, "import_rules_seconds": loading.seconds, **used.as_json()}
+
+
+def train(run: Run) -> Figures:
+    line, used = run.installation.manage("train", "--architecture", "fast", "--seed", str(run.seed))
+    return {"line": line, **used.as_json()}
+
+
+def version_of(run: Run) -> tuple[int, int]:
+    """Id and number of the newest trained version."""
+    found = run.installation.rows(
+        "SELECT id, number FROM labeling_modelversion WHERE state = 'ready' ORDER BY number DESC LIMIT 1"
+    )
+    if not found:
+        raise CannotMeasure("no version has been trained: run the step train")
+    return int(found[0][0]), int(found[0][1])
+
+
+def score_one(run: Run) -> Figures:
+    return scored_by(run, helpers=0)
+
+
+def score_two(run: Run) -> Figures:
+    """By the worker that leads and one helper; the version becomes active and stays so for the steps after it."""
+    return scored_by(run, helpers=1, activate=True)
+
+
+def scored_by(run: Run, *, helpers: int, activate: bool = False) -> Figures:
+    """From the button on the version's page to the flagged page that shows it, by workers that are warm."""
+    forget_scores(run)
+    pk, number = version_of(run)
+    with run.installation.launched(SCORE_HELPERS=str(helpers)) as site:
+        site.log_in("reviewer")
+        warm_up(run, site)
+        with watching(site) as watch:
+            press_score(site, number, activate=activate)
+            wait_until(lambda: not active_jobs(run.installation, "score"), seconds=14_400, site=site)
+            if activate:
+                flagged = site.get("/flagged/")
+        state, error = run.installation.rows(
+            "SELECT state, error FROM labeling_job WHERE kind = 'score' ORDER BY id DESC LIMIT 1"
+        )[0]
+        if state != "done":
+            raise CommandFailed(f"Scoring ended as {state}: {error}")
+        if activate and "/tweets/" not in flagged:
+            raise CommandFailed("The flagged page shows no tweet")
+    check_scores(run, pk)
+    tweets = run.total
+    return {
+        "workers": helpers + 1, "tweets": tweets, "tweets_per_second": tweets / watch.used.seconds,
+        "in_pieces": chunk_seconds(run, pk), **watch.used.as_json(),
+    }  # fmt: skip
+
+
+def press_score(site: Site, number: int, *, activate: bool = False) -> None:
+    site.get(f"/versions/{number}/")
+    site.post(f"/versions/{number}/score/", {"activate": "on"} if activate else {})
+
+
+def warm_up(run: Run, site: Site) -> None:
+    """Begin to score, so that every worker has loaded TensorFlow and the model; cancel; throw the scores away."""
+    number = version_of(run)[1]
+    press_score(site, number)
+    job = "SELECT id FROM labeling_job WHERE kind = 'score' ORDER BY id DESC LIMIT 1"
+    wait_until(lambda: chunks_done(run) >= 4 or not active_jobs(run.installation, "score"), seconds=600)
+    if active_jobs(run.installation, "score"):
+        site.post(f"/jobs/{run.installation.value(job)}/cancel/", {})
+    wait_until(lambda: not active_jobs(run.installation, "score"), seconds=600)
+    time.sleep(3)  # a helper looks once more, and finds the run at its end
+    forget_scores(run)
+
+
+def chunks_done(run: Run) -> int:
+    return int(
+        run.installation.value(
+            "SELECT count(*) FROM labeling_scoringchunk WHERE state = 'done'"
+            " AND run_id = (SELECT max(id) FROM labeling_scoringrun)"
+        )
+    )
+
+
+def chunk_seconds(run: Run, version: int) -> Figures:
+    """From the ledger: how long the chunks took, and what came after the last of them."""
+    found = run.installation.rows(
+        "SELECT count(*), sum(c.seconds)::float8,"
+        " extract(epoch FROM min(c.claimed_at) - min(j.started_at))::float8,"
+        " extract(epoch FROM max(c.claimed_at) - min(c.claimed_at))::float8,"
+        " extract(epoch FROM max(j.finished_at) - max(c.claimed_at))::float8"
+        " FROM labeling_scoringchunk c JOIN labeling_scoringrun r ON r.id = c.run_id"
+        " JOIN labeling_job j ON j.id = r.job_id WHERE r.version_id = %s"
+        " AND r.id = (SELECT max(id) FROM labeling_scoringrun)",
+        [version],
+    )[0]
+    names = ("chunks", "chunk_seconds", "before_first", "first_to_last_claim", "after_last_claim")
+    return dict(zip(names, found, strict=True))
+
+
+def check_scores(run: Run, version: int) -> Figures:
+    """Every tweet must have one score. Reads all of them."""
+    scores, tweets = run.installation.rows(
+        "SELECT count(*), count(DISTINCT tweet_id) FROM labeling_score WHERE version_id = %s", [version]
+    )[0]
+    if not scores == tweets == run.total:
+        raise CommandFailed(f"{run.total:,} tweets, but {scores:,} scores of {tweets:,} tweets")
+    return {"tweets": tweets, "scores": scores}
+
+
+def forget_scores(run: Run) -> float | None:
+    """Drop the newest version's scores; the seconds of the statement itself. Puts an active version to rest first."""
+    pk, _ = version_of(run)
+    said = run.installation.python(
+        "import time; from labeling import scoring; from labeling.models import ModelVersion\n"
+        f"version = ModelVersion.objects.get(pk={pk})\n"
+        "ModelVersion.objects.filter(pk=version.pk, is_active=True).update(is_active=False)\n"
+        "version.refresh_from_db(); began = time.perf_counter(); scoring.drop_scores(version)\n"
+        "print('seconds', time.perf_counter() - began)"
+    )
+    match = re.search(r"seconds ([\d.e-]+)", said)
+    return float(match[1]) if match else None
+
+
+def drop(run: Run) -> Figures:
+    """A version's scores, all of them. They must have been scored by the step score_one."""
+    pk, _ = version_of(run)
+    before = run.installation.value("SELECT count(*) FROM labeling_score WHERE version_id = %s", [pk])
+    if not before:
+        raise CannotMeasure("the version has no scores: run the step score_one right before")
+    return {"scores": before, "seconds": forget_scores(run)}
+
+
+def kill(run: Run) -> Figures:
+    """kill -9 of any worker process, again and again while the whole corpus is being scored."""
+    forget_scores(run)
+    pk, number = version_of(run)
+    luck = random.Random(run.seed)
+    one_run = (run.figures.get("score_two") or run.figures.get("score_one") or {}).get("seconds") or 60
+    kills = 0
+    with run.installation.launched(SCORE_HELPERS="1") as site:
+        site.log_in("reviewer")
+        press_score(site, number)
+        wait_until(lambda: chunks_done(run) >= 1, seconds=600)
+        with watching(site) as watch:
+            while kills < KILLS and active_jobs(run.installation, "score"):
+                # The launcher gives a program up that ends five times in a minute: kill slower than that.
+                time.sleep(max(PATIENCE, one_run / KILLS) * luck.uniform(0.5, 1.5))
+                if workers := site.workers():
+                    luck.choice(workers).kill()
+                    kills += 1
+            wait_until(lambda: not active_jobs(run.installation, "score"), seconds=14_400, every=1, site=site)
+    found = check_scores(run, pk)
+    attempts = run.installation.value(
+        "SELECT sum(attempt) - count(*) FROM labeling_scoringchunk WHERE run_id ="
+        " (SELECT max(id) FROM labeling_scoringrun)"
+    )
+    figures = {
+        **found,
+        "kills": kills,
+        "chunks_done_again": int(attempts or 0),
+        "seconds": watch.used.seconds,
+    }
+    if kills < KILLS:
+        figures["reason"] = f"scoring was over after {kills} of {KILLS} kills"
+    return figures
+
+
+# Pages, labeling, additions -----------------------------------------------------------------------------------
+
+
+def pages(run: Run) -> Figures:
+    return asked_for_pages(run, run.folder / "pages.json")
+
+
+def pages_busy(run: Run) -> Figures:
+    """The same while a scoring run uses every core."""
+    return asked_for_pages(run, run.folder / "pages-busy.json", "--while-scoring")
+
+
+def asked_for_pages(run: Run, file: Path, *options: str) -> Figures:
+    file.unlink(missing_ok=True)
+    output, used = run.installation.run(PAGES, "--requests", str(run.requests), "--json", str(file), *options)
+    print(output)
+    return {"pages": json.loads(file.read_text()), "seconds": used.seconds}
+
+
+def add(run: Run) -> Figures:
+    """Ten thousand tweets by the upload page: until they are there, and until they are scored."""
+    number = 1 + int(run.installation.value("SELECT count(*) FROM labeling_import"))
+    path = run.folder / f"addition-{number}.csv"
+    corpus.write_addition(path, ADDED, seed=number)
+    version = run.installation.value("SELECT id FROM labeling_modelversion WHERE is_active")
+    with run.installation.launched() as site:
+        site.log_in("admin")
+        wait_until(lambda: not active_jobs(run.installation), seconds=3_600, every=1)
+        site.get("/imports/new/")
+        began = time.perf_counter()
+        mapping = site.post("/imports/new/", {"source": "2"}, file=path)
+        uploaded = time.perf_counter() - began
+        pk = int(mapping.split("/")[2])
+        columns = {f"column-{place}": name for place, name in enumerate(("id", "text", "author", "date"))}
+        began = time.perf_counter()
+        site.post(f"/imports/{pk}/mapping/", {**columns, "separator": "|", "unknown_tags": "reject"})
+        sql = "SELECT imported FROM labeling_import WHERE id = %s"
+        wait_until(lambda: run.installation.value(sql, [pk]) == ADDED, seconds=600)
+        visible = time.perf_counter() - began
+        first, last = run.installation.rows(
+            "SELECT min(id), max(id) FROM labeling_tweet WHERE import_id = %s", [pk]
+        )[0]
+        site.get(f"/tweets/{last}/")
+        figures = {"added": ADDED, "upload_seconds": uploaded, "visible_seconds": visible}
+        if version is None:
+            return {**figures, "scored_seconds": None, "reason": "no version is active"}
+        scored = "SELECT count(*) FROM labeling_score WHERE version_id = %s AND tweet_id BETWEEN %s AND %s"
+        wait_until(
+            lambda: run.installation.value(scored, [version, first, last]) == ADDED, seconds=600, every=0.3
+        )
+        return {**figures, "scored_seconds": time.perf_counter() - began}
+
+
+# Disk ---------------------------------------------------------------------------------------------------------
+
+
+def disk(run: Run) -> Figures:
+    installation = run.installation
+    if installation.is_embedded:
+        installation.checkpoint()
+    relations = installation.rows(
+        "SELECT c.relname, c.relkind::text, pg_relation_size(c.oid) + coalesce(pg_relation_size(c.reltoastrelid), 0)"
+        " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = 'public' AND c.relkind IN ('r', 'i', 'm') AND pg_relation_size(c.oid) > 1000000"
+        " ORDER BY 3 DESC"
+    )
+    cluster = installation.cluster_bytes() if installation.is_embedded else {"cluster": None, "wal": None}
+    return {
+        "database": installation.value("SELECT pg_database_size(current_database())"),
+        **cluster,
+        "relations": {name: size for name, _, size in relations},
+        "tweets": run.total,
+    }
+
+
+# The steps and their limits -----------------------------------------------------------------------------------
+
+STEPS: dict[str, Callable[[Run], Figures]] = {
+    "corpus": make_corpus,
+    "import_general": import_general,
+    "import_specific": import_specific,
+    "background": background,
+    "rules": rules,
+    "train": train,
+    "score_one": score_one,
+    "drop": drop,
+    "kill": kill,
+    "score_two": score_two,
+    "disk": disk,
+    "pages": pages,
+    "pages_busy": pages_busy,
+    "add": add,
+    "import_csv": import_csv,
+}
+FRESH = ("import_general", "import_specific")  # steps that cannot be done twice in one installation
+GIB = 1e9
+
+
+@dataclass
+class Line:
+    """One line of the table: a figure and what it may be at the most (or at the least)."""
+
+    name: str
+    value: float | None
+    limit: float | None = None
+    unit: str = "s"
+    at_least: bool = False
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        if self.value is None:
+            return "not measured"
+        if self.limit is None:
+            return ""
+        kept = self.value >= self.limit if self.at_least else self.value <= self.limit
+        return "kept" if kept else "MISSED"
+
+
+def table(result: Figures) -> list[Line]:
+    """The figures beside their limits. Seconds and bytes are of 20 million: a smaller size has its share of them."""
+    steps = result["steps"]
+    share = result["rows"] / 20_000_000
+
+    def figure(step: str, *keys: str) -> Any:
+        value: Any = steps.get(step) or {}
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    memory = max((figure(step, "peak_rss") or 0 for step in ("import_general", "import_csv")), default=0)
+    one, two = figure("score_one", "seconds"), figure("score_two", "seconds")
+    lines = [
+        Line("import, Parquet", figure("import_general", "seconds"), 120 * share),
+        Line(
+            "import, Parquet", figure("import_general", "rows_per_second"), 170_000, "rows/s", at_least=True
+        ),
+        Line("import, CSV", figure("import_csv", "seconds"), 180 * share),
+        Line("importing processes, peak memory together", memory or None, 1024, "MiB"),
+        Line(
+            "import, CPU with PostgreSQL, per million rows",
+            figure("import_general", "cpu_seconds_per_million"),
+        ),
+        Line("search ready after the import", figure("background", "search_ready_after"), 720 * share),
+        Line("rules over all tweets", figure("rules", "seconds")),
+        Line("training", figure("train", "seconds")),
+        Line("scoring until flagged shows it, two warm workers", two, 150 * share),
+        Line("scoring", figure("score_two", "tweets_per_second"), 133_000, "tweets/s", at_least=True),
+        Line("two workers against one", one / two if one and two else None, 1.7, "×", at_least=True),
+        Line("drop a version's scores", figure("drop", "seconds"), 1),
+        Line("scores too many or too few after kill -9", _wrong_scores(figure("kill")), 0, ""),
+        Line("kills", figure("kill", "kills"), KILLS, "", at_least=True),
+        Line("disk, database", _gigabytes(figure("disk", "database")), 9 * share, "GB"),
+        Line("disk, whole cluster with its log", _gigabytes(figure("disk", "cluster")), None, "GB"),
+        Line("10,000 tweets more: visible", figure("add", "visible_seconds"), 5),
+        Line("10,000 tweets more: scored and flagged", figure("add", "scored_seconds"), 30),
+    ]
+    return lines + _page_lines(figure("pages", "pages"), figure("pages_busy", "pages"))
+
+
+def _wrong_scores(found: Figures | None) -> float | None:
+    return abs(found["scores"] - found["tweets"]) if found and "scores" in found else None
+
+
+def _gigabytes(size: float | None) -> float | None:
+    return size / GIB if size is not None else None
+
+
+def page_figures(found: Any) -> dict[str, Figures]:
+    """{name: {"p95_ms", "limit_ms"}} of what benchmarks/pages.py wrote."""
+    if not isinstance(found, dict):
+        return {}
+    for inner in (found, *(value for value in found.values() if isinstance(value, dict))):
+        cases = {name: case for name, case in inner.items() if isinstance(case, dict) and "p95_ms" in case}
+        if cases:
+            return cases
+    return {}
+
+
+def _page_lines(quiet: Any, busy: Any) -> list[Line]:
+    calm, loaded = page_figures(quiet), page_figures(busy)
+    lines = [Line(f"p95, {name}", case["p95_ms"], case.get("limit_ms"), "ms") for name, case in calm.items()]
+    shared = [name for name in calm if name in loaded]
+    lines += [
+        Line(f"p95 while scoring, {name}", loaded[name]["p95_ms"] / calm[name]["p95_ms"], 2.5, "×")
+        for name in shared
+    ]
+    return lines
+
+
+def growth(small: Figures, large: Figures) -> list[Line]:
+    """How figures grow from a smaller run to a larger one; at ten times the rows the limits are the issue's."""
+    times = large["rows"] / small["rows"]
+    lines = []
+    for step in ("import_general", "score_two", "score_one"):
+        a, b = (run["steps"].get(step, {}).get("seconds") for run in (small, large))
+        if a and b:
+            lines.append(Line(f"growth of {step} at {times:g} × the rows", b / a, 1.15 * times, "×"))
+    before, after = (page_figures(run["steps"].get("pages", {}).get("pages")) for run in (small, large))
+    for name in (name for name in before if name in after):
+        lines.append(Line(f"growth, {name}", after[name]["p95_ms"] / before[name]["p95_ms"], 1.5, "×"))
+    return lines
+
+
+def print_table(lines: list[Line], *, markdown: bool = False) -> None:
+    if markdown:
+        print("| what | measured | limit | |\n|---|---|---|---|")
+    for line in lines:
+        value = "–" if line.value is None else f"{number(line.value)} {line.unit}".strip()
+        sign = "≥" if line.at_least else "≤"
+        limit = "" if line.limit is None else f"{sign} {number(line.limit)} {line.unit}".strip()
+        cells = (line.name, value, limit, line.verdict)
+        print("| " + " | ".join(cells) + " |" if markdown else "{:58} {:>18} {:>20}  {}".format(*cells))
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+# The run ------------------------------------------------------------------------------------------------------
+
+
+def measure(run: Run, chosen: list[str], *, again: bool, stop_at_failure: bool) -> None:
+    for name in chosen:
+        done = name in run.figures and not run.figures[name].get("failed")
+        if done and (not again or name in FRESH):
+            continue
+        say(f"step {name}")
+        began = time.perf_counter()
+        try:
+            found = STEPS[name](run)
+        except CannotMeasure as reason:
+            found = {"seconds": None, "reason": str(reason)}
+        except Exception as error:  # the other steps may still be measured
+            found = {"seconds": None, "failed": f"{type(error).__name__}: {error}"}
+            say(f"step {name} failed: {error}")
+            if stop_at_failure:
+                raise
+        run.figures[name] = {**found, "step_seconds": round(time.perf_counter() - began, 1)}
+        save(run)
+        say(f"step {name}: {run.figures[name]['step_seconds']:,.1f} s")
+
+
+def save(run: Run) -> None:
+    path = run.folder / "figures.json"
+    path.with_suffix(".new").write_text(json.dumps(run.figures, indent=1, default=str))
+    path.with_suffix(".new").replace(path)
+
+
+def result_of(run: Run) -> Figures:
+    version = run.installation.value("SHOW server_version")
+    return {
+        "rows": run.rows,
+        "specific": run.specific,
+        "machine": {**measuring.machine(), "postgres": version, "embedded": run.installation.is_embedded},
+        "steps": run.figures,
+    }
+
+
+def options() -> argparse.Namespace:
+    words = (__doc__ or "").replace("STEPS", ", ".join(STEPS))
+    parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=20_000_000, help="general tweets")
+    parser.add_argument("--specific", type=int, help="specific tweets (100,000, at most as many as general)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--dir", type=Path, help="where corpus, installation and figures live (var/scale)")
+    parser.add_argument("--steps", help="only these, separated by commas; -name leaves one out")
+    parser.add_argument(
+        "--again", action="store_true", help="measure chosen steps again (imports are done once)"
+    )
+    parser.add_argument("--requests", type=int, default=200, help="of each page")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    parser.add_argument(
+        "--compare", type=Path, metavar="FILE", help="figures of a smaller run: prints how they grow"
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="only print the table of such a file")
+    parser.add_argument("--stop", action="store_true", help="stop at the first step that fails")
+    parser.add_argument("--delete", action="store_true", help="delete corpus and installation at the end")
+    return parser.parse_args()
+
+
+def steps_of(words: str | None) -> list[str]:
+    names = [name.strip() for name in (words or "").split(",") if name.strip()]
+    if unknown := [name for name in names if name.removeprefix("-") not in STEPS]:
+        sys.exit(f"No such step: {', '.join(unknown)}. There are: {', '.join(STEPS)}.")
+    left_out = {name.removeprefix("-") for name in names if name.startswith("-")}
+    chosen = [name for name in names if not name.startswith("-")] or list(STEPS)
+    return [name for name in STEPS if name in chosen and name not in left_out]
+
+
+def main() -> int:
+    given = options()
+    if given.markdown:
+        print_table(table(json.loads(given.markdown.read_text())), markdown=True)
+        return 0
+    chosen = steps_of(given.steps)
+    folder = (given.dir or ROOT / "var" / "scale").resolve()
+    specific = given.specific or min(100_000, given.rows)
+    url = os.environ.get("DATABASE_URL", "")
+    installation = Installation(folder / "var", database_url=url)
+    figures_file = folder / "figures.json"
+    figures = json.loads(figures_file.read_text()) if figures_file.exists() else {}
+    run = Run(folder, given.rows, specific, given.seed, given.requests, installation, figures)
+    known = figures.get("corpus", {})
+    if known.get("rows", given.rows) != given.rows or known.get("specific_rows", specific) != specific:
+        sys.exit(f"{folder} holds a run of {known['rows']:,} rows. Choose another --dir, or delete it.")
+    with installation.running():
+        if "import_general" not in figures and installation.value(
+            "SELECT EXISTS (SELECT FROM labeling_tweet)"
+        ):
+            sys.exit("The database holds tweets that are not of this run. Use an empty one.")
+        measure(run, chosen, again=given.again, stop_at_failure=given.stop)
+        result = result_of(run)
+    if given.json:
+        given.json.write_text(json.dumps(result, indent=1, default=str))
+    lines = table(result)
+    if given.compare:
+        lines += growth(json.loads(given.compare.read_text()), result)
+    print_table(lines)
+    if given.delete and installation.is_embedded:
+        installation.remove()
+        for path in itertools.chain(run.corpus.glob("*"), folder.glob("addition-*.csv")):
+            path.unlink()
+    failed = [name for name in chosen if figures.get(name, {}).get("failed")]
+    for name in failed:
+        print(f"step {name} failed: {figures[name]['failed'][:500]}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
