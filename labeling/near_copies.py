@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
@@ -325,12 +325,24 @@ def copies_of(tweet: Tweet) -> QuerySet[Tweet]:
     return Tweet.objects.filter(group_hash=tweet.group_hash).exclude(pk=tweet.pk)
 
 
-def sizes(group_hashes: Iterable[int], *, cap: int = COUNT_CAP) -> dict[int, int]:
-    """{group: members}, counted up to `cap` each. One look into the index for each group: for a page's rows."""
+def count_copies(tweet_ids: Iterable[int], *, cap: int = COUNT_CAP) -> dict[int, int]:
+    """{tweet: its near copies}, counted up to `cap`; tweets without any are left out. One query for a page."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT g, (SELECT count(*) FROM (SELECT FROM labeling_tweet WHERE group_hash = g LIMIT %s) few)"
-            " FROM unnest(%s::bigint[]) AS given (g)",
-            [cap, sorted(set(group_hashes))],
+            "SELECT t.id, (SELECT count(*) FROM ("
+            " SELECT FROM labeling_tweet o WHERE o.group_hash = t.group_hash LIMIT %s) few) - 1"
+            " FROM labeling_tweet t WHERE t.id = ANY(%s) AND t.group_hash IS NOT NULL",
+            [cap + 1, list(tweet_ids)],
         )
-        return dict(cursor.fetchall())
+        return {tweet_id: count for tweet_id, count in cursor.fetchall() if count}
+
+
+def one_of_each(tweet_ids: Sequence[int]) -> list[int]:
+    """The tweets in their order, without those of whose group one came before."""
+    in_groups = Tweet.objects.filter(pk__in=tweet_ids, group_hash__isnull=False)
+    group_of: dict[int, int | None] = dict(in_groups.values_list("id", "group_hash"))
+    firsts: dict[int | None, int] = {}
+    for tweet_id in tweet_ids:
+        if tweet_id in group_of:
+            firsts.setdefault(group_of[tweet_id], tweet_id)
+    return [n for n in tweet_ids if n not in group_of or firsts[group_of[n]] == n]

@@ -1,6 +1,7 @@
 """Choosing tweets for a queue: one function for each strategy, all behind STRATEGIES.
 
-None of them picks a tweet that a person has judged or that waits in an open queue.
+None of them picks a tweet that a person has judged or that waits in an open queue. Those that go by risk take one
+tweet of a group of near copies.
 """
 
 # ruff: noqa: S608 - what is put into SQL here is numbers and constants of this module
@@ -14,7 +15,7 @@ from typing import Any
 
 from django.db import connection
 
-from labeling import search_index
+from labeling import near_copies, search_index
 from labeling.models import ModelVersion, Queue, Source, Tag
 from labeling.score_tables import ScoreTables
 from labeling.suggestions import tag_limits, threshold_of
@@ -23,6 +24,7 @@ EXACT_RANGE = 100_000  # up to so many ids, the random draw reads them all
 MAX_DRAWS = 2_000_000  # random ids tried at most, where few tweets are eligible
 CANDIDATES = 8  # tweets near the threshold that are weighed for each one taken
 SEARCH_CAP = 5_000
+COPIES = 10  # times as many are read where the first are near copies of each other: judge one, not all
 
 # A tweet nobody has judged and that waits in no open queue. `{id}` is the column of its id.
 ELIGIBLE = """
@@ -129,12 +131,19 @@ def _eligible_of(ids: Sequence[int], source: Source | None) -> list[int]:
 def choose_risk(order: Order) -> list[Drawn]:
     """The highest risk that nobody has judged. Walks the version's index on risk, then the rest if need be."""
     version = _scored(order.version)
-    ids = _by_risk(
-        version, f"s.risk >= {_floor(version)!r}::real", "s.risk DESC, s.tweet_id DESC", order.size
-    )
-    if len(ids) < order.size:
-        ids += _by_risk(version, f"s.risk < {_floor(version)!r}::real", "s.risk DESC", order.size - len(ids))
-    return [Drawn(tweet_id, "highest risk") for tweet_id in ids]
+    for limit in (order.size, COPIES * order.size):  # the second time where many were copies of each other
+        ids = _riskiest(version, limit)
+        if len(kept := near_copies.one_of_each(ids)) >= order.size or len(ids) < limit:
+            break
+    return [Drawn(tweet_id, "highest risk") for tweet_id in kept[: order.size]]
+
+
+def _riskiest(version: ModelVersion, limit: int) -> list[int]:
+    floor = f"{_floor(version)!r}::real"
+    ids = _by_risk(version, f"s.risk >= {floor}", "s.risk DESC, s.tweet_id DESC", limit)
+    if len(ids) < limit:
+        ids += _by_risk(version, f"s.risk < {floor}", "s.risk DESC", limit - len(ids))
+    return ids
 
 
 def choose_uncertain(order: Order) -> list[Drawn]:
@@ -157,10 +166,13 @@ def choose_uncertain(order: Order) -> list[Drawn]:
         of_tags = [_margin(byte / 255, limit) for byte, limit in tags if limit is not None]
         return _margin(risk, threshold) + 0.5 * max(of_tags, default=0.0)
 
-    best = sorted(above + below, key=uncertainty, reverse=True)[: order.size]
+    best = {row[0]: row[1] for row in sorted(above + below, key=uncertainty, reverse=True)}
     return [
-        Drawn(row[0], "uncertain, above the threshold" if row[1] >= threshold else "uncertain, below it")
-        for row in best
+        Drawn(
+            tweet_id,
+            "uncertain, above the threshold" if best[tweet_id] >= threshold else "uncertain, below it",
+        )
+        for tweet_id in near_copies.one_of_each(list(best))[: order.size]
     ]
 
 

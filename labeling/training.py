@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.files import File
@@ -20,10 +22,10 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from labeling import jobs, snapshots
+from labeling import jobs, near_copies, snapshots
 from labeling.jobs import Cancelled, JobError, Progress, Superseded
 from labeling.models import Example, Job, ModelVersion, Tweet
-from labeling.snapshots import Snapshot
+from labeling.snapshots import Snapshot, split_numbers
 
 if TYPE_CHECKING:
     from labeling.models import ScoringRun
@@ -198,7 +200,8 @@ def store(
     with transaction.atomic():
         _fence(progress)
         Example.objects.filter(version=version).delete()  # of an attempt that was lost after storing
-        _move_groups(snapshot.new_groups)
+        near_copies.hold_groups()
+        _move_groups(snapshot.new_groups | _moved_meanwhile(snapshot.examples))
         _copy_examples(version, snapshot, _holdout(out / "holdout.parquet"))
         version.state = ModelVersion.State.READY
         version.config = config
@@ -225,6 +228,20 @@ def _fence(progress: Progress) -> None:
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _moved_meanwhile(examples: pd.DataFrame) -> dict[int, int]:
+    """The group used here of each tweet that a look for near copies has put into another split since it was read."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id, group_hash FROM {Tweet._meta.db_table}"  # noqa: S608 - a table's name
+            " WHERE id = ANY(%s) AND group_hash IS NOT NULL",
+            [examples["id"].tolist()],
+        )
+        now = pd.DataFrame(cursor.fetchall(), columns=["id", "now"], dtype="int64")
+    both = examples[["id", "group_hash", "split"]].merge(now, on="id")
+    moved = both[both["split"].to_numpy() != np.array(split_numbers(both["now"].to_numpy()))]
+    return dict(zip(moved["id"].tolist(), moved["group_hash"].tolist(), strict=True))
 
 
 def _move_groups(new_groups: dict[int, int]) -> None:

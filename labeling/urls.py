@@ -60,6 +60,7 @@ urlpatterns = [
     # Tweets
     path("tweets/", tweets.tweet_list, name="tweet-list"),
     path("tweets/<int:pk>/", tweets.tweet_detail, name="tweet-detail"),
+    path("tweets/<int:pk>/copies/", tweets.tweet_copies, name="tweet-copies"),
     path("tweets/<int:pk>/correct/", tweets.tweet_correct, name="tweet-correct"),
     path("tweets/<int:pk>/send/", tweets.tweet_send, name="tweet-send"),
     path("tweets/<int:pk>/retract/<int:annotation_id>/", tweets.tweet_retract, name="tweet-retract"),

@@ -94,6 +94,7 @@ ROUTES: dict[str, Row] = {
     "labeling:import-rejected": get("reviewer", "/imports/{import}/rejected/"),
     "labeling:tweet-list": get("analyst", "/tweets/"),
     "labeling:tweet-detail": get("analyst", "/tweets/{tweet}/"),
+    "labeling:tweet-copies": get("analyst", "/tweets/{tweet}/copies/"),
     "labeling:tweet-correct": post("analyst", "/tweets/{tweet}/correct/"),
     "labeling:tweet-send": post("analyst", "/tweets/{tweet}/send/"),
     "labeling:tweet-retract": post("analyst", "/tweets/{tweet}/retract/{annotation}/"),

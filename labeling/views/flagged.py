@@ -18,11 +18,12 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 
-from labeling import access, annotation, flagged, review
+from labeling import access, annotation, flagged, near_copies, review
 from labeling.flagged import Cursor, Filters, LabelState
 from labeling.models import AuditEvent, ModelVersion, Origin, Source, Tag, Verdict
 
 MOST_AT_ONCE: Final = 200  # tweets in one bulk action
+MOST_COPIES: Final = 100  # near copies of a line are counted up to here
 EXPORT_FORMATS: Final = {
     "csv": "text/csv",
     "jsonl": "application/jsonl",
@@ -160,6 +161,7 @@ def list_context(
         count, page.count_is_capped = version.score_summary["flagged"], False
     names = dict(form.fields["tag"].choices)  # type: ignore[attr-defined]
     least = flagged.min_risk_of(version, filters)
+    copies = near_copies.count_copies([row.tweet_id for row in page.rows], cap=MOST_COPIES)
     return {
         "filters": filters,
         "page": page,
@@ -167,7 +169,8 @@ def list_context(
         "after": written(page.after),
         "before": written(page.before),
         "tag_names": names,
-        "lines": [line_of(row, names) for row in page.rows],
+        "lines": [line_of(row, names) | {"copies": copies.get(row.tweet_id)} for row in page.rows],
+        "copies_cap": MOST_COPIES,
         "min_risk": least,
         "is_raised": filters.min_risk is not None and filters.min_risk < least,
         "formats": list(EXPORT_FORMATS),

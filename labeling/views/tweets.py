@@ -16,7 +16,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from labeling import access, review, tweets
+from labeling import access, near_copies, review, tweets
 from labeling import annotation as annotating
 from labeling.marking import marked
 from labeling.models import Annotation, Origin, ReviewItem, Source, Tag, Tweet, Verdict
@@ -216,11 +216,35 @@ def _detail(
         "tag_choices": tag_choices(_offered(tags, chosen), chosen),
         "note": form.data.get("note", "") if form is not None else "",
         "problem": form.problem if form is not None else "",
+        "copies": near_copies.count_copies([tweet.pk]).get(tweet.pk, 0),
+        "copies_cap": near_copies.COUNT_CAP,
         "review_item": ReviewItem.objects.open().filter(tweet=tweet).first(),
         "is_reviewer": access.has_role(request.user, "reviewer"),
         "next": safe_next(request),
     }
     return render(request, "labeling/tweet_detail.html", context, status=status)
+
+
+@access.analyst
+@require_GET
+def tweet_copies(request: HttpRequest, pk: int) -> HttpResponse:
+    """The near copies of a tweet, page by page in order of id."""
+    tweet = _get(pk)
+    place = PlaceForm(request.GET)
+    after = (place.cleaned_data["after"] or 0) if place.is_valid() else 0
+    found = (
+        near_copies.copies_of(tweet).select_related("label").filter(pk__gt=after).order_by("group_hash", "pk")
+    )
+    rows = list(found[: tweets.PAGE_SIZE + 1])
+    tags = Tag.objects.in_bulk()
+    context = {
+        "tweet": tweet,
+        "rows": [(copy, label_of(copy, tags)) for copy in rows[: tweets.PAGE_SIZE]],
+        "after": after,
+        "next_after": rows[tweets.PAGE_SIZE - 1].pk if len(rows) > tweets.PAGE_SIZE else None,
+        "coverage": near_copies.coverage(),
+    }
+    return render(request, "labeling/tweet_copies.html", context)
 
 
 def _offered(tags: Mapping[int, Tag], chosen: set[int]) -> list[Tag]:

@@ -201,9 +201,17 @@ def test_a_failed_job_leaves_no_files(monkeypatch, tmp_path):
 # For pages --------------------------------------------------------------------------------------------------
 
 
-def test_sizes_are_counted_up_to_a_cap():
-    for n in range(5):
-        add(f"{NEWS} {n}", group_hash=8)
-    add(OTHERS[0], group_hash=9)
-    assert near_copies.sizes([8, 9], cap=3) == {8: 3, 9: 1}
-    assert near_copies.sizes([]) == {}
+def test_copies_are_counted_up_to_a_cap():
+    copies = [add(f"{NEWS} {n}", group_hash=8) for n in range(5)]
+    alone, ungrouped = add(OTHERS[0], group_hash=9), add(OTHERS[1])
+    ids = [copies[0].pk, alone.pk, ungrouped.pk]
+    assert near_copies.count_copies(ids) == {copies[0].pk: 4}
+    assert near_copies.count_copies(ids, cap=3) == {copies[0].pk: 3}
+    assert near_copies.count_copies([]) == {}
+    assert set(near_copies.copies_of(copies[0])) == set(copies[1:])
+    assert not near_copies.copies_of(ungrouped).exists()
+
+
+def test_one_of_each_group_keeps_the_order():
+    a, b, c, d = (add(text, group_hash=group) for text, group in zip("abcd", (7, None, 7, None), strict=True))
+    assert near_copies.one_of_each([d.pk, c.pk, b.pk, a.pk]) == [d.pk, c.pk, b.pk]

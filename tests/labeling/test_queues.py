@@ -68,6 +68,17 @@ def test_without_scores_it_says_what_to_do(strategy):
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("strategy", ["uncertain", "risk"])
+def test_of_near_copies_one_is_taken(strategy):
+    copies = [make_tweet(f"copy {n}", group_hash=5) for n in range(12)]
+    others = [make_tweet(f"tweet {n}", group_hash=None) for n in range(3)]
+    risks = {tweet: (0.6 - n / 100, {}) for n, tweet in enumerate([*copies, *others])}
+    make_scores(make_version(), risks)
+    drawn = set(make_queue(size=3, strategy=strategy).items.values_list("tweet_id", flat=True))
+    assert len(drawn & {tweet.pk for tweet in copies}) == 1
+    assert len(drawn) == 3
+
+
 def test_highest_risk_hands_out_the_riskiest_first(analyst):
     tweets = [make_tweet() for _ in range(6)]
     risks = [0.1, 0.9, 0.5, 0.01, 0.7, 0.2]

@@ -13,6 +13,7 @@ from labeling import jobs, snapshots, tasks, training
 from labeling.jobs import AlreadyRunning, Progress
 from labeling.labels import derive_labels
 from labeling.models import Example, Job, ModelVersion, Origin, Source, Split, Tweet, Verdict
+from ml.groups import split_of
 from tests.factories import job_of, make_annotation, make_tag, make_tweet
 
 pytestmark = pytest.mark.django_db
@@ -168,3 +169,13 @@ def test_groups_of_new_near_copies_are_joined_when_the_version_is_stored(stored)
     snapshot.new_groups[second] = Tweet.objects.get(pk=first).group_hash
     store()
     assert Tweet.objects.get(pk=first).group_hash == Tweet.objects.get(pk=second).group_hash
+
+
+def test_a_tweet_that_changed_its_split_while_the_model_was_trained_comes_back(stored):
+    store, snapshot, _ = stored
+    used = snapshot.examples.iloc[0]
+    group = Tweet.objects.get(pk=used["id"]).group_hash
+    elsewhere = next(n for n in range(100) if split_of(n) != split_of(group))
+    Tweet.objects.filter(pk=used["id"]).update(group_hash=elsewhere)
+    store()
+    assert Tweet.objects.get(pk=used["id"]).group_hash == group

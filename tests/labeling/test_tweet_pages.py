@@ -284,3 +284,27 @@ def test_the_page_takes_few_queries_however_long_the_history_is(
     client = client_of(analyst)
     with django_assert_max_num_queries(10):
         client.get(page_of(tweet))
+
+
+def test_near_copies_are_counted_and_listed_page_by_page(client_of, analyst, monkeypatch):
+    monkeypatch.setattr(tweets, "PAGE_SIZE", 2)
+    tweet, *copies = [make_tweet(f"copy {n}", group_hash=5) for n in range(4)]
+    make_tweet("another")
+    client = client_of(analyst)
+    address = reverse("labeling:tweet-copies", args=[tweet.pk])
+    page = client.get(reverse("labeling:tweet-detail", args=[tweet.pk])).text
+    assert address in page
+    assert "3 near copies" in page
+    first = client.get(address)
+    assert [copy for copy, _ in first.context["rows"]] == copies[:2]
+    second = client.get(f"{address}?after={first.context['next_after']}")
+    assert [copy for copy, _ in second.context["rows"]] == copies[2:]
+    assert second.context["next_after"] is None
+    assert "have not been compared with each other yet" in first.text
+
+
+def test_a_tweet_without_near_copies_says_so(client_of, analyst):
+    tweet = make_tweet("alone", group_hash=None)
+    client = client_of(analyst)
+    assert "none known" in client.get(reverse("labeling:tweet-detail", args=[tweet.pk])).text
+    assert "None known" in client.get(reverse("labeling:tweet-copies", args=[tweet.pk])).text
