@@ -14,18 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 HEADER_BYTES = 256 * 1024 * 1024
+PART_BYTES = 1 << 30
 
 
 @dataclass(slots=True)
 class Batch:
-    """Rows of a file, in its order. `rows[offsets[i]:offsets[i + 1]]` is row i for a binary COPY."""
+    """Rows of a file, in its order. Bytes offsets[i] to offsets[i + 1] are row i for a binary COPY."""
 
     start: int  # rows of the file read before this batch, and after it, rejected ones included
     end: int
     fraction: float  # of the file read so far
     keys: NDArray[np.int64]  # dedupe_key of each row
     offsets: NDArray[np.int64]
-    rows: bytes
+    rows: list[Any]  # the bytes, in pieces, as they were prepared; in one piece when received
     rejected: list[tuple[int, str, str]] = field(default_factory=list)  # line number, reason, content
     undated: list[int] = field(default_factory=list)  # rows whose date could not be read
     judged: list[int] = field(default_factory=list)  # rows with a verdict or tags, which follow
@@ -35,9 +36,9 @@ class Batch:
 
     def write(self, stream: IO[bytes]) -> None:
         plain = {name: getattr(self, name) for name in _PLAIN}
-        header = json.dumps({**plain, "count": len(self.keys), "bytes": len(self.rows)}).encode()
+        header = json.dumps({**plain, "count": len(self.keys), "bytes": int(self.offsets[-1])}).encode()
         stream.write(len(header).to_bytes(8, "little"))
-        for part in (header, self.keys.tobytes(), self.offsets.tobytes(), self.rows):
+        for part in (header, self.keys.data, self.offsets.data, *self.rows):
             stream.write(part)
         stream.flush()
 
@@ -62,13 +63,15 @@ def read_message(stream: IO[bytes]) -> Batch | dict[str, Any] | None:
     count, size = header.pop("count"), header.pop("bytes")
     keys = np.frombuffer(_exactly(stream, 8 * count), dtype=np.int64)
     offsets = np.frombuffer(_exactly(stream, 8 * count + 8), dtype=np.int64)
-    return Batch(keys=keys, offsets=offsets, rows=_exactly(stream, size), **header)
+    return Batch(keys=keys, offsets=offsets, rows=[_exactly(stream, size)], **header)
 
 
-def _exactly(stream: IO[bytes], size: int) -> bytes:
+def _exactly(stream: IO[bytes], size: int) -> bytearray:
     """A pipe gives what it has; less than `size` only when the sender has gone."""
-    parts, missing = [], size
-    while missing and (part := stream.read(missing)):
-        parts.append(part)
-        missing -= len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    if not 0 <= size <= PART_BYTES:
+        raise ValueError("This is not what a batch looks like.")
+    data, done = bytearray(size), 0
+    with memoryview(data) as view:
+        while done < size and (count := stream.readinto(view[done:])):  # type: ignore[attr-defined]
+            done += count
+    return data if done == size else data[:done]

@@ -123,7 +123,8 @@ def _is_utf8(cell: bytes | None) -> bool:
 def bytes_of(values: Any) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Offsets of the cells of a text or binary array, one more than cells, and the bytes that they point into."""
     _, places, data = values.buffers()
-    kind = np.dtype(np.int64 if pa.types.is_large_string(values.type) else np.int32)
+    is_large = pa.types.is_large_string(values.type) or pa.types.is_large_binary(values.type)
+    kind = np.dtype(np.int64 if is_large else np.int32)
     offsets = np.frombuffer(places, kind, len(values) + 1, kind.itemsize * values.offset).astype(np.int64)
     return offsets, np.frombuffer(data or b"", np.uint8)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 
 from labeling import search_index
 from labeling.batches import Batch
+from labeling.columns import bytes_of
 from labeling.copy_rows import COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, set_segment
 from labeling.jobs import Superseded
 from labeling.labels import derive_labels
 from labeling.models import Import, Origin
 
-COPY_BYTES = 1 << 20  # handed to the server at once
+PIECE_ROWS = 20_000  # copied out of a batch and handed to the server at once
+LARGE = 10_000  # rows that are written in the order of their keys
 SURPRISING = 1_000  # judged rows in a first batch that the planner had better know of
 
 
@@ -56,7 +59,7 @@ class Lanes:
             self.pool = ThreadPoolExecutor(settings.IMPORT_LANES)
         before = self.running[-1] if self.running else None
         for other, _ in self.running:
-            writing.leave_out(other.batch.keys)
+            writing.leave_out(other.brought)
         self.running.append((writing, self.pool.submit(writing.run_in_thread, before[1] if before else None)))
         return self._await_oldest() if len(self.running) > settings.IMPORT_LANES else None
 
@@ -74,15 +77,20 @@ class Writing:
     import_id: int
     tag_ids: dict[str, int]
     segment: int = 0  # of the full-text search, for the rows after the import's first SEGMENT_AFTER
-    keep: NDArray[np.bool_] = field(init=False)
+    keys: NDArray[np.int64] = field(init=False)  # of the rows to write, sorted
+    rows: NDArray[np.int64] = field(init=False)  # of the batch, in the order of their keys
+    brought: NDArray[np.int64] = field(init=False)  # sorted keys of all its rows
 
     def __post_init__(self) -> None:
-        self.keep = np.zeros(len(self.batch.keys), dtype=bool)
-        self.keep[np.unique(self.batch.keys, return_index=True)[1]] = True  # the first of those alike
+        self.keys, self.rows = np.unique(self.batch.keys, return_index=True)  # the first of those alike
+        self.brought = self.keys
 
     def leave_out(self, keys: NDArray[np.int64]) -> None:
-        """Rows that a batch still being written brings."""
-        self.keep &= ~np.isin(self.batch.keys, keys)
+        """Rows that are in, or that a batch still being written brings. `keys` are sorted."""
+        if len(keys):
+            near = np.minimum(np.searchsorted(keys, self.keys), len(keys) - 1)
+            new = keys[near] != self.keys
+            self.keys, self.rows = self.keys[new], self.rows[new]
 
     def run_in_thread(self, before: Future[None] | None) -> None:
         try:
@@ -97,37 +105,46 @@ class Writing:
             # A crash of the server may lose the last batches, but then their counts as well.
             cursor.execute("SET LOCAL synchronous_commit = off")
             if len(batch.keys):
-                cursor.execute(
-                    "SELECT dedupe_key FROM labeling_tweet WHERE dedupe_key = ANY(%s::bigint[])",
-                    [_array(batch.keys[self.keep].tolist())],
-                )
-                self.leave_out(np.array([key for (key,) in cursor.fetchall()], dtype=np.int64))
+                self.leave_out(_present(cursor, self.keys))
                 cursor.copy_expert(
                     f"COPY labeling_tweet ({COPY_COLUMNS}) FROM STDIN (FORMAT binary)",
-                    self._rows(),
-                    COPY_BYTES,
+                    _Pieces(self._copied()),
                 )
                 self._annotate(cursor)
-            imported = int(self.keep.sum())
+            imported = len(self.keys)
             if before is not None:
                 before.result()
             self._count(imported)
 
-    def _rows(self) -> IO[bytes]:
-        """The rows to keep, copied run by run, with their search segment."""
+    def _copied(self) -> Iterator[bytes]:
+        """The rows to write, in the order of their keys: the index of keys is then written page by page.
+
+        A few stay in the order of the file, which people like to see.
+        """
         batch = self.batch
-        rows = np.frombuffer(batch.rows, np.uint8)
+        (data,) = batch.rows
         if self.segment:
-            rows = rows.copy()
             later = max(0, search_index.SEGMENT_AFTER - batch.start)
-            set_segment(rows, batch.offsets[later:-1], self.segment)
-        edges = batch.offsets[np.flatnonzero(np.diff(self.keep, prepend=False, append=False))].tolist()
-        runs = [rows[start:end].data for start, end in zip(edges[0::2], edges[1::2], strict=True)]
-        return io.BytesIO(b"".join([COPY_HEADER, *runs, COPY_TRAILER]))
+            set_segment(np.frombuffer(data, np.uint8), batch.offsets[later:-1], self.segment)
+        places, content = pa.py_buffer(batch.offsets), pa.py_buffer(data)
+        rows = pa.Array.from_buffers(pa.large_binary(), len(batch.keys), [None, places, content])
+        rows.validate(full=True)  # another process has made it
+        order = self.rows if len(self.rows) > LARGE else np.sort(self.rows)
+        yield COPY_HEADER
+        for start in range(0, len(order), PIECE_ROWS):
+            ends, piece = bytes_of(rows.take(pa.array(order[start : start + PIECE_ROWS])))
+            yield piece[: ends[-1]].tobytes()
+        yield COPY_TRAILER
+
+    def _kept(self) -> NDArray[np.bool_]:
+        kept = np.zeros(len(self.batch.keys), bool)
+        kept[self.rows] = True
+        return kept
 
     def _annotate(self, cursor: Any) -> None:
         batch = self.batch
-        judged = [n for n, row in enumerate(batch.judged) if self.keep[row]]
+        keep = self._kept()
+        judged = [n for n, row in enumerate(batch.judged) if keep[row]]
         if not judged:
             return
         keys = [int(batch.keys[batch.judged[n]]) for n in judged]
@@ -154,7 +171,7 @@ class Writing:
     def _count(self, imported: int) -> None:
         """The counts of the batch, in its transaction. Whoever finds them changed has been superseded."""
         batch = self.batch
-        undated = int(self.keep[batch.undated].sum()) if batch.undated else 0
+        undated = int(self._kept()[batch.undated].sum()) if batch.undated else 0
         changed = Import.objects.filter(pk=self.import_id, rows_read=batch.start).update(
             rows_read=batch.end,
             imported=F("imported") + imported,
@@ -164,6 +181,28 @@ class Writing:
         )
         if not changed:
             raise Superseded(f"Import {self.import_id} goes on in another worker")
+
+
+class _Pieces:
+    """A file for psycopg: read() gives the next piece, whatever its size."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self.pieces = pieces
+
+    def read(self, size: int) -> bytes:
+        return next(self.pieces, b"")
+
+
+def _present(cursor: Any, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of the sorted keys that tweets have, sorted.
+
+    The array comes out of a query of its own, so that the planner does not weigh each of its elements.
+    """
+    cursor.execute(
+        "SELECT dedupe_key FROM labeling_tweet WHERE dedupe_key = ANY((SELECT %s::bigint[])::bigint[])",
+        [_array(keys.tolist())],
+    )
+    return np.sort(np.array([key for (key,) in cursor.fetchall()], np.int64))
 
 
 def _array(values: Sequence[int]) -> str:

@@ -151,7 +151,7 @@ class Preparer:
         self.count = self.size = 0  # rows and bytes of the batch
         self.keys: list[NDArray[np.int64]] = []
         self.rows: list[Any] = []  # Arrow arrays of binary rows
-        self.batch = Batch(self.read, 0, 0.0, np.empty(0, np.int64), np.empty(0, np.int64), b"")
+        self.batch = Batch(self.read, 0, 0.0, np.empty(0, np.int64), np.zeros(1, np.int64), [])
 
     def add(self, block: Block, fraction: float) -> Iterator[Batch]:
         """The batches that are full with it. `fraction` of the file has been read."""
@@ -174,9 +174,9 @@ class Preparer:
         batch.rejected.sort()
         if self.keys:
             batch.keys = np.concatenate(self.keys)
-            rows = pa.concat_arrays(self.rows)
-            batch.offsets, data = columns.bytes_of(rows)
-            batch.rows = data[: batch.offsets[-1]].tobytes()
+            lengths = np.concatenate([np.diff(columns.bytes_of(rows)[0]) for rows in self.rows])
+            batch.offsets = np.concatenate([[0], np.cumsum(lengths)])
+            batch.rows = [rows.buffers()[2] for rows in self.rows]
         batch.new_tags, self.cells.new_tags = self.cells.new_tags, []
         self._begin()
         return batch
