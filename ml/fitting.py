@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from ml.network import Tagger, clear_unknown
+from ml.network import Tagger, clear_unknown, rows_of
 from ml.text import Bags
 
 Report = Callable[[dict[str, Any]], None]
@@ -69,9 +69,8 @@ def fit(
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def step(hashed: tf.Tensor, lengths: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = masked_loss(
-                model.logits(hashed, lengths, training=True), targets, weights, schedule.tag_loss
-            )
+            logits = model.logits(hashed, *rows_of(lengths), training=True)
+            loss = masked_loss(logits, targets, weights, schedule.tag_loss)
         gradients = iter(tape.gradient(loss, variables))
         for mine, optimiser in groups:
             optimiser.apply([next(gradients) for _ in mine], mine)

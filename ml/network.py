@@ -76,7 +76,7 @@ class Tagger(keras.Model):  # type: ignore[misc]
             self.word_dropout = keras.layers.SpatialDropout1D(0.2)
             self.dropout = keras.layers.Dropout(0.4)
         self.compiled_logits = tf.function(
-            lambda hashed, lengths: self.logits(hashed, lengths),  # noqa: PLW0108 - not its `training`
+            lambda hashed, lengths: self.logits(hashed, *rows_of(lengths)),
             input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int32)],
         )
         self.built = True
@@ -85,25 +85,29 @@ class Tagger(keras.Model):  # type: ignore[misc]
         return self.add_weight(name=name, shape=(rows + 1, dims), initializer="zeros")
 
     def call(self, texts: tf.Tensor) -> tf.Tensor:
-        return self.logits(*text.buckets(texts))
+        return self.of_joined(text.join(texts))
 
-    def logits(self, hashed: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """From words' buckets, int32 [total], and words per text, int32 [n]."""
-        count = tf.size(lengths)
-        rows = tf.repeat(tf.range(count), lengths)
+    def of_joined(self, whole: tf.Tensor) -> tf.Tensor:
+        """The same from a scalar string that `text.joined` made: the fast way in."""
+        return self.logits(*text.buckets(whole))
+
+    def logits(
+        self, hashed: tf.Tensor, rows: tf.Tensor, count: tf.Tensor, *, training: bool = False
+    ) -> tf.Tensor:
+        """From words' buckets, int32 [total], the text of each, int [total], sorted, and the number of texts."""
         pairs, first = text.pair_buckets(hashed, rows)
         known = tf.gather(self.row_of_word, hashed)
         known_pairs = tf.gather(self.row_of_pair, pairs)
         result = self.bias + _sum(self.word_table, known, rows, count)
         result += _sum(self.pair_table, known_pairs, tf.gather(rows, first), count)
         if self.shape_.architecture == "accurate":
-            padded = self._padded(known, lengths)
+            padded = self._padded(known, rows, count)
             result += self.convolve(tf.gather(self.vectors, padded), padded, training)
         return result
 
-    def _padded(self, known: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    def _padded(self, known: tf.Tensor, rows: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         """Rows of the first words, int32 [n, 1 … length + 1]: as wide as the longest text needs."""
-        ragged = tf.RaggedTensor.from_row_lengths(known, lengths)[:, : self.shape_.length]
+        ragged = _ragged(known, rows, count)[:, : self.shape_.length]
         return tf.pad(ragged.to_tensor(), [[0, 0], [0, 1]])
 
     def convolve(self, vectors: tf.Tensor, padded: tf.Tensor, training: bool) -> tf.Tensor:
@@ -113,17 +117,16 @@ class Tagger(keras.Model):  # type: ignore[misc]
         found = [tf.reduce_max(layer(vectors) * known, axis=1) for layer in self.convolutions]
         return self.deep(self.dropout(tf.concat(found, axis=1), training=training))
 
-    def contributions(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+    def contributions(self, whole: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
         """The words of each text, and what each adds to the logit of DA: gradient × input over its vectors.
 
         A pair's share is split between its two words (Denil et al. 2014 on gradient × input for text).
         """
-        found = text.words(texts)
-        hashed, lengths = text.bucket_words(found)
-        count, rows = tf.size(lengths), tf.repeat(tf.range(tf.size(lengths)), lengths)
+        found, hashed = text.words(whole)
+        count, rows = found.nrows(), found.value_rowids()
         pairs, first = text.pair_buckets(hashed, rows)
         known = tf.gather(self.row_of_word, hashed)
-        padded = self._padded(known, lengths)
+        padded = self._padded(known, rows, count)
         inputs = [
             tf.gather(self.word_table, known),
             tf.gather(self.pair_table, tf.gather(self.row_of_pair, pairs)),
@@ -144,14 +147,13 @@ class Tagger(keras.Model):  # type: ignore[misc]
         for index in (first, first + 1):
             total = tf.tensor_scatter_nd_add(total, index[:, None], shares[1] / 2)
         if self.shape_.architecture == "accurate":
-            within = tf.RaggedTensor.from_row_lengths(tf.range(tf.size(hashed)), lengths).to_tensor(
-                default_value=-1
-            )[:, : self.shape_.length]
+            within = found.with_values(tf.range(tf.size(hashed))).to_tensor(default_value=-1)
+            within = within[:, : self.shape_.length]
             places = tf.where(within >= 0)
             total = tf.tensor_scatter_nd_add(
                 total, tf.gather_nd(within, places)[:, None], tf.gather_nd(shares[2], places)
             )
-        return found, tf.RaggedTensor.from_row_lengths(total, lengths)
+        return found, found.with_values(total)
 
     def named_weights(self) -> dict[str, Any]:
         """Every trained weight by a name that is the same in each process."""
@@ -184,6 +186,18 @@ class Tagger(keras.Model):  # type: ignore[misc]
         for name, weight in model.named_weights().items():
             weight.assign(state[name].astype(np.float32))
         return model
+
+
+def rows_of(lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """From words per text, int32 [n]: the text of each word, and n."""
+    count = tf.size(lengths)
+    return tf.repeat(tf.range(count), lengths), count
+
+
+def _ragged(values: tf.Tensor, rows: tf.Tensor, count: tf.Tensor) -> tf.RaggedTensor:
+    return tf.RaggedTensor.from_value_rowids(
+        values, tf.cast(rows, tf.int64), tf.cast(count, tf.int64), validate=False
+    )
 
 
 def _sum(table: Any, rows: tf.Tensor, segments: tf.Tensor, count: tf.Tensor) -> tf.Tensor:

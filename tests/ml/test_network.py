@@ -32,10 +32,10 @@ def test_a_long_text_beside_it_does_not_change_a_short_one(trained):
 def test_contributions_of_the_sum_add_up_to_the_logit(trained):
     import tensorflow as tf
 
-    from ml import artefact
+    from ml import artefact, text
 
     model, _ = artefact.load(trained["fast"][0] / "model.zip")
     texts = tf.constant(invented_examples(30)["text"].tolist())
-    _, shares = model.contributions(texts)
+    _, shares = model.contributions(text.join(texts))
     summed = tf.reduce_sum(shares, axis=1).numpy() + model.bias.numpy()[0]
     assert np.allclose(summed, model(texts).numpy()[:, 0], atol=1e-4)

@@ -110,4 +110,4 @@ def test_fast_is_fast(trained):
     predictor.predict(texts[:5000])
     started = time.process_time()
     predictor.predict(texts)
-    assert len(texts) / (time.process_time() - started) > 30_000  # 160,000 on a free core
+    assert len(texts) / (time.process_time() - started) > 60_000  # 400,000 on a free core

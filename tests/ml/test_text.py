@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,11 +16,9 @@ pytestmark = pytest.mark.tensorflow
 
 
 def words_of(*texts: str) -> list[list[str]]:
-    import tensorflow as tf
-
     from ml import text
 
-    found = text.words(tf.constant([text.encode(value) for value in texts], tf.string)).to_list()
+    found = text.words(text.joined(text.strings(texts)))[0].to_list()
     return [[word.decode() for word in words] for words in found]
 
 
@@ -35,6 +35,8 @@ def words_of(*texts: str) -> list[list[str]]:
         ("tabs\tand\nlines", ["tabs", "and", "lines"]),
         ("", []),
         ("!!! ... @x", []),
+        ("one\x1etwo\x00three", ["one", "two", "three"]),
+        ("https://x.y💊 www.x.y\x1ez", ["💊", "z"]),
     ],
 )
 def test_words_of_a_text(value: str, words: list[str]):
@@ -56,6 +58,39 @@ def test_any_text_can_be_read_and_its_words_found_again(texts: list[str]):
             assert 0 <= start <= end <= len(value)
 
 
+TWEETISH = st.lists(
+    st.sampled_from([
+        "Oxy", "ÉTÉ", "ΣΊΣΥΦΟΣ", "İ", "💊", "👍🏽", "➡", "ﬀ", "don’t", "and/or", "@Me_2", "@", "&amp;", "&", "\x1e", "\x00",
+        "https://t.co/AbC", "www.x.y", "http", "#tag", "_a_", "…", "\ufe0f", "\n", "日本", "Ａ", "\u3000", " ", "."
+    ]) | st.text(max_size=8),
+    max_size=12,
+).map("".join)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(TWEETISH, min_size=1, max_size=6))
+def test_the_fast_graph_finds_the_same_words_as_a_plain_reading(texts: list[str]):
+    assert words_of(*texts) == [plainly(value) for value in texts]
+
+
+def plainly(value: str) -> list[str]:
+    """The words of one text by definition, one step after the other, in Python."""
+    lowered = value.encode("utf-8", "replace").decode().replace("\x00", " ")
+    lowered = lowered.lower() if lowered.isascii() else icu_lower(lowered)
+    apart = re.sub(r"([\u2190-\u2bff\U0001f000-\U0001faff])", r" \1 ", lowered)
+    # What Python's \s takes beyond RE2's: \v, \x1c to \x1f, Unicode's spaces.
+    kept = re.sub(r"(?:https?://|www\.)[^ \t\n\f\r\x1e]+|@[a-z0-9_A-Z]+|&[a-z0-9_A-Z]+;", " ", apart)
+    between = r"[\x00-/:-@\[-`{-\xbf\u2000-\u206f\u3000-\u303f\ufe00-\ufe0f\uff01-\uff0f\ufffd]+"
+    return [word for word in re.split(between, kept) if word]
+
+
+def icu_lower(value: str) -> str:
+    """Lower case as Unicode defines it, from the library that the graph links."""
+    import tensorflow as tf
+
+    return str(tf.strings.lower(value, encoding="utf-8").numpy().decode())
+
+
 def test_spans_count_characters_not_bytes():
     from ml import text
 
@@ -72,10 +107,11 @@ def test_buckets_never_change():
 
     from ml import text
 
-    hashed, lengths = text.buckets(tf.constant(["need some oxy", "💊"]))
+    hashed, rows, count = text.buckets(text.join(tf.constant(["need some oxy", "💊"])))
     assert hashed.numpy().tolist() == BUCKETS_OF_WORDS
-    assert lengths.numpy().tolist() == [3, 1]
-    pairs, first = text.pair_buckets(hashed, tf.constant([0, 0, 0, 1]))
+    assert rows.numpy().tolist() == [0, 0, 0, 1]
+    assert count == 2
+    pairs, first = text.pair_buckets(hashed, rows)
     assert pairs.numpy().tolist() == BUCKETS_OF_PAIRS
     assert first.numpy().tolist() == [0, 1]
 
