@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from django.conf import settings
@@ -84,14 +85,13 @@ def request(*, user: AbstractBaseUser | None = None) -> Job:
 
 
 def request_when_needed() -> Job | None:
-    """For the clock: a queued job when imports have ended and brought something new."""
+    """For the clock: a queued job when imports have brought something new, and all other jobs have ended."""
     recent = Job.objects.filter(
         kind=Job.Kind.NEAR_COPIES,
         state__in=[Job.State.FAILED, Job.State.CANCELLED],
         finished_at__gt=timezone.now() - RETRY_AFTER,
     )
-    importing = Job.objects.active().filter(kind__in=[Job.Kind.IMPORT, Job.Kind.DELETE])
-    if importing.exists() or recent.exists() or to_look_at() is None:
+    if Job.objects.active().exists() or recent.exists() or to_look_at() is None:
         return None
     try:
         return request()
@@ -128,7 +128,7 @@ def work(job: Job, progress: Progress, *, gives_way: bool = True) -> None:
     2. join what is alike, and what was one group before
     3. write the group of each member of a group of two or more, where it changes
 
-    With `gives_way` it makes room while other jobs wait for a worker: nobody waits for this one.
+    With `gives_way` it makes room for any other job, waiting or running: nobody waits for this one.
     """
     scope = _scope_of(job)
     if scope is None:
@@ -137,17 +137,16 @@ def work(job: Job, progress: Progress, *, gives_way: bool = True) -> None:
     with _signatures(job) as signed:
         progress.report(stage="Reading tweets", total=scope.last_id - scope.first_id + 1)
         for done in _sign(scope, signed):
-            if gives_way and Job.objects.filter(state=Job.State.QUEUED).exists():
+            if gives_way and Job.objects.active().exclude(pk=job.pk).exists():
                 raise jobs.Postponed
             progress.report(done=done)
-        ids = signed.ids()
         progress.report(stage="Comparing them, band by band", done=0, total=near_copies.BANDS)
         parents = near_copies.join(
-            signed.bands(), joined=_known_pairs(ids), tick=lambda band: progress.report(done=band)
+            signed.bands(), joined=_known_pairs(signed.ids()), tick=lambda band: progress.report(done=band)
         )
-        counts = _write_groups(ids, parents, progress)
+        counts = _write_groups(signed.ids(), parents, progress)
     by = Tweet.objects.filter(id=scope.last_id).values_list("import_id", flat=True).first()
-    progress.report(detail={"last_import": by, "tweets": len(ids), **counts})
+    progress.report(detail={"last_import": by, "tweets": signed.count, **counts})
 
 
 def _scope_of(job: Job) -> Scope | None:
@@ -193,10 +192,24 @@ class _Signed:
     def ids(self) -> NDArray[np.int64]:
         return np.fromfile(self._ids, dtype=np.int64)
 
-    def bands(self) -> list[NDArray[np.uint64]]:
-        if not self.count:  # an empty file cannot be mapped
-            return [np.empty(0, dtype=np.uint64) for _ in self._bands]
-        return [np.memmap(path, dtype=np.uint64, mode="r") for path in self._bands]
+    def bands(self) -> _Bands:
+        return _Bands(self._bands)
+
+
+class _Bands(Sequence[NDArray[np.uint64]]):
+    """Each band is mapped from its file while it is read, and no longer: two are in memory at a time."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, number: Any) -> Any:
+        file = self._files[number]
+        if not file.stat().st_size:  # cannot be mapped
+            return np.empty(0, dtype=np.uint64)
+        return np.memmap(file, dtype=np.uint64, mode="r")
 
 
 @contextmanager
@@ -247,7 +260,8 @@ def _known_pairs(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.
 
 def _write_groups(ids: NDArray[np.int64], parents: NDArray[np.int64], progress: Progress) -> dict[str, int]:
     """Give the members of each group of two or more the group of its leader, in order of id."""
-    members = np.flatnonzero(np.bincount(parents, minlength=1)[parents] > 1) if len(ids) else ids
+    joined = near_copies.joined_texts(parents)
+    members = np.union1d(joined, parents[joined])
     member_ids = ids[members]
     number = np.unique(parents[members], return_inverse=True)[1]
     values = _leaders_groups(member_ids, number)

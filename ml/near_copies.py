@@ -20,7 +20,7 @@ SHINGLE = 5  # bytes: one changed word leaves most shingles of a short text alik
 ALIKE = 33  # values of 48 that agree in near copies: a Jaccard similarity of .69, give or take .07
 
 _BLOCK = 4_000  # texts signed at a time: their shingles (4 bytes each) stay in the processor's cache
-_PART = 1 << 22  # keys sorted at a time: 100 MB
+_PART = 1 << 21  # keys sorted at a time: 50 MB
 _PAIRS = 100_000  # pairs compared at a time: 2 * 96 bytes each
 _GAP = b"\0" * (SHINGLE - 1)  # between two texts, so that no shingle holds parts of both
 
@@ -70,7 +70,7 @@ def join(
 ) -> NDArray[np.int64]:
     """The group of each text, named by its first member's number: int64 [n]. A text without a near copy is alone.
 
-    `signatures` are the BANDS rows of [BANDS, n], in memory or mapped from files; `joined` are pairs of numbers that
+    `signatures` are the BANDS rows of [BANDS, n], in memory or mapped from files when they are asked for; `joined` are pairs of numbers that
     belong together anyhow; `tick` is called often, with the number of bands done. For each band, texts that meet
     are compared with the one before them and with the first of those that meet, which is linear however many they
     are; those alike are joined (transitively).
@@ -142,9 +142,19 @@ def _root(parents: NDArray[np.int64], number: int) -> int:
 
 def _flatten(parents: NDArray[np.int64]) -> None:
     """Point every text at its root."""
-    below = np.flatnonzero(parents != np.arange(len(parents)))
+    below = joined_texts(parents)
     while True:
         higher = parents[parents[below]]
         if np.array_equal(higher, parents[below]):
             return
         parents[below] = higher
+
+
+def joined_texts(parents: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers of the texts that were joined to another. In blocks: there may be very many texts."""
+    blocks = [
+        start
+        + np.flatnonzero(parents[start : start + _PART] != np.arange(start, min(start + _PART, len(parents))))
+        for start in range(0, len(parents), _PART)
+    ]
+    return np.concatenate(blocks) if blocks else np.empty(0, dtype=np.int64)
