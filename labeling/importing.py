@@ -201,7 +201,7 @@ def work(job: Job, progress: Progress) -> Job | None:
             cursor.execute("ANALYZE labeling_tweet")
     if not row.rows_read:
         raise JobError("The file names its columns but has no rows.")
-    return search_index.request_tidying() if row.imported > before else None
+    return search_index.request() if row.imported > before else None
 
 
 def _with_count(reason: str, row: Import) -> str:

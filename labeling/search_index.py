@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Max
+from django.db.models import Max, Sum
 
 from labeling import jobs
-from labeling.jobs import Progress
 from labeling.models import Import, Job, SearchIndex, Tweet
 
 SEGMENT_AFTER = 100_000  # rows of an import that go into segment 0; the others wait for an index of their own
+# Tweets of one index. Smaller ones are ready sooner, and a common word needs but one of them; more take more disk.
+SEGMENT_TWEETS = 5_000_000
 SMALL_ADDITIONS = "tweet_search_0"
+VECTOR = "to_tsvector('simple'::regconfig, COALESCE({alias}text, ''::text))"  # as the indexes have it
+WORDS = "websearch_to_tsquery('simple'::regconfig, %s)"
 
 State = SearchIndex.State
 
@@ -29,49 +32,76 @@ State = SearchIndex.State
 
 
 def open_segment(row: Import) -> int:
-    """The segment for the rows of an import after its first SEGMENT_AFTER. Safe to call before every batch."""
-    waiting = SearchIndex.objects.filter(import_row=row, state=State.WAITING).last()
-    if waiting is None:
-        with transaction.atomic():
-            last = SearchIndex.objects.aggregate(last=Max("last_segment"))["last"] or 0
-            waiting = SearchIndex.objects.create(
-                import_row=row, first_segment=last + 1, last_segment=last + 1
-            )
-    return waiting.last_segment
+    """The segment for the rows of an import after its first SEGMENT_AFTER. Call it before every batch."""
+    opened = list(SearchIndex.objects.filter(import_row=row))
+    if opened and opened[-1].state == State.WAITING and tweets_in(opened[-1]) < SEGMENT_TWEETS:
+        return opened[-1].last_segment
+    with transaction.atomic():
+        for full in opened[-1:]:
+            SearchIndex.objects.filter(pk=full.pk, tweets=0).update(tweets=tweets_in(full))
+        last = SearchIndex.objects.aggregate(last=Max("last_segment"))["last"] or 0
+        SearchIndex.objects.create(import_row=row, first_segment=last + 1, last_segment=last + 1)
+    return last + 1
+
+
+def tweets_in(index: SearchIndex) -> int:
+    """About how many tweets an index has or will have: what its import has brought beyond the segments before."""
+    if index.tweets or index.import_row_id is None:
+        return index.tweets
+    imported = Import.objects.values_list("imported", flat=True).get(pk=index.import_row_id)
+    others = SearchIndex.objects.filter(import_row=index.import_row_id).aggregate(n=Sum("tweets"))["n"] or 0
+    return max(0, imported - SEGMENT_AFTER - others)
+
+
+def ready_to_build() -> list[SearchIndex]:
+    """The indexes that wait, and whose imports have ended."""
+    waiting = SearchIndex.objects.filter(state=State.WAITING).exclude(import_row__job__state__in=Job.ACTIVE)
+    found = list(waiting.select_related("import_row__job"))
+    for index in found:
+        index.tweets = tweets_in(index)
+    return found
+
+
+def request() -> Job | None:
+    """A queued job that builds and files what waits; None when one is queued or running already."""
+    try:
+        return jobs.create_job(Job.Kind.SEARCH, exclusive_key="search")
+    except jobs.AlreadyRunning:
+        return None
 
 
 # Searching ------------------------------------------------------------------------------------------------
 
 
-def condition(words: str, *, alias: str = "t", plain: bool = False) -> tuple[str, list[Any]]:
+def condition(words: str, *, alias: str = "t") -> tuple[str, list[Any]]:
     """SQL and parameters: the tweet `alias` has these words, and an index that is ready knows it.
 
-    "quoted words" are a phrase, -word excludes; `plain` takes every word as it is. Each arm of the OR repeats the
-    condition of a partial index, so that the planner can read all of them and nothing else.
+    "quoted words" are a phrase, -word excludes. Each arm of the OR repeats the condition of a partial index, so that
+    the planner can read all of them and nothing else.
     """
-    parse = "plainto_tsquery" if plain else "websearch_to_tsquery"
-    has_words = f"to_tsvector('simple'::regconfig, COALESCE({alias}.text, ''::text)) @@ {parse}('simple'::regconfig, %s)"
-    ready = SearchIndex.objects.filter(state=State.READY).values_list("first_segment", "last_segment")
-    segments = [f"{alias}.search_segment = 0"]
-    segments += [segment_condition(first, last, alias=f"{alias}.") for first, last in ready]
-    arms = [f"({segment} AND {has_words})" for segment in segments]
+    has_words = f"{VECTOR.format(alias=f'{alias}.')} @@ {WORDS}"
+    arms = [f"({segments} AND {has_words})" for segments in _searchable(alias)]
     return f"({' OR '.join(arms)})", [words] * len(arms)
 
 
 def find(words: str, *, cap: int, plain: bool = False) -> list[int]:
-    """Ids of up to `cap` tweets with these words, in no order.
+    """Ids of up to `cap` tweets with these words, in no order; `plain` takes every word as it is.
 
-    The planner is kept from reading the table instead: without statistics it takes a rare word for a common one,
-    and then reads every tweet to find none.
+    One index after another, so that a common word is not looked up in all. The planner is kept from reading the
+    table instead: without statistics it takes a rare word for a common one, and reads every tweet to find none.
     """
-    has_words, values = condition(words, plain=plain)
+    query = WORDS.replace("websearch_", "plain") if plain else WORDS
+    ids: list[int] = []
+    segments = _searchable("t")
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-        cursor.execute(
-            f"SELECT t.id FROM labeling_tweet t WHERE {has_words} LIMIT %s",  # noqa: S608 - values are parameters
-            [*values, cap],
-        )
-        ids = [int(row[0]) for row in cursor.fetchall()]
+        while segments and len(ids) < cap:
+            cursor.execute(
+                f"SELECT t.id FROM labeling_tweet t WHERE {segments.pop()} AND {VECTOR.format(alias='t.')} @@ {query}"  # noqa: S608
+                " LIMIT %s",
+                [words, cap - len(ids)],
+            )
+            ids += [int(row[0]) for row in cursor.fetchall()]
         cursor.execute("SET LOCAL enable_seqscan = on")  # for what follows in an outer transaction
     return ids
 
@@ -104,6 +134,25 @@ def among(ids: Sequence[int], words: str, *, is_common: bool) -> list[int]:
     return found
 
 
+def only_excludes(words: str) -> bool:
+    """Whether the search names nothing to look for, as "-word" does: it would list nearly every tweet."""
+    if "-" not in words:
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT querytree({WORDS})", [words])
+        (tree,) = cursor.fetchone()
+    return bool(tree == "T")
+
+
+def _searchable(alias: str) -> list[str]:
+    """A condition for each index that can be asked, the newest last."""
+    ready = SearchIndex.objects.filter(state=State.READY).values_list("first_segment", "last_segment")
+    return [
+        f"{alias}.search_segment = 0",
+        *(segment_condition(first, last, alias=f"{alias}.") for first, last in ready),
+    ]
+
+
 def segment_condition(first: int, last: int, *, alias: str = "") -> str:
     return f"{alias}search_segment BETWEEN {int(first)} AND {int(last)}"
 
@@ -116,47 +165,20 @@ class Coverage:
     share: float  # of all tweets that are indexed, 0 to 1
     job: Job | None  # that builds it; None before the import has ended
 
+    @property
+    def percent(self) -> int:
+        """Rounded down: 100 would say that it is done."""
+        return int(100 * self.share)
+
 
 def coverage() -> Coverage | None:
     """None: everything is indexed. One query then, three otherwise."""
-    missing = list(SearchIndex.objects.exclude(state=State.READY).select_related("import_row"))
+    indexes = list(SearchIndex.objects.all())
+    ready = [index for index in indexes if index.state == State.READY]
+    missing = [index for index in indexes if index not in ready and not any(map(index.contains, ready))]
     if not missing:
         return None
-    waiting = sum(_tweets_in(index) * (1 - index.built) for index in missing)
+    waiting = sum(tweets_in(index) * (1 - index.built) for index in missing)
     total = max(Tweet.objects.order_by("-id").values_list("id", flat=True).first() or 0, 1)
     job = Job.objects.active().filter(kind=Job.Kind.SEARCH).first()
     return Coverage(int(waiting), max(0.0, 1 - waiting / total), job)
-
-
-def _tweets_in(index: SearchIndex) -> int:
-    if index.tweets or index.import_row is None:
-        return index.tweets
-    return max(0, index.import_row.imported - SEGMENT_AFTER)
-
-
-# The job --------------------------------------------------------------------------------------------------
-
-
-def request_tidying() -> Job | None:
-    """A queued job that files the pending entries; None when one is queued or running already."""
-    try:
-        return jobs.create_job(Job.Kind.SEARCH, exclusive_key="search")
-    except jobs.AlreadyRunning:
-        return None
-
-
-def work(job: Job, progress: Progress) -> None:
-    """File the pending entries. Searching is right before, during and after; it is fast again after."""
-    progress.report(stage="Filing new tweets in the search index")
-    with connection.cursor() as cursor:
-        # Sorting in more memory needs fewer passes; the setting ends with the session's next statement.
-        cursor.execute("SET maintenance_work_mem = '256MB'")
-        try:
-            cursor.execute("SELECT gin_clean_pending_list(%s::regclass)", [SMALL_ADDITIONS])
-            pages = cursor.fetchone()
-            if not connection.in_atomic_block:  # new rows do not call autovacuum: migration 0002 says why
-                progress.report(stage="Renewing the statistics of tweets")
-                cursor.execute("VACUUM (ANALYZE) labeling_tweet")
-        finally:
-            cursor.execute("RESET maintenance_work_mem")
-    progress.report(detail={"pages": pages[0] if pages else 0})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from celery import shared_task
 from django.conf import settings
 
-from labeling import jobs
+from labeling import jobs, search_index
 from labeling.jobs import Progress
 from labeling.models import Job, ScoringRun
 
@@ -19,9 +19,9 @@ def work_for(kind: str) -> Work:
     if kind == Job.Kind.IMPORT:
         return import_and_file
     if kind == Job.Kind.SEARCH:
-        from labeling import search_index
+        from labeling import search_building
 
-        return search_index.work
+        return search_building.work
     if kind == Job.Kind.NEAR_COPIES:
         from labeling import near_copies
 
@@ -54,7 +54,20 @@ def import_and_file(job: Job, progress: Progress) -> None:
 
     filing = importing.work(job, progress)
     if filing is not None:
-        run_job.delay_on_commit(filing.pk)  # type: ignore[attr-defined]  # of Celery's DjangoTask
+        enqueue(filing)
+
+
+# Jobs that take minutes while Postgres works, in a worker of their own: imports and training do not wait for them.
+BACKGROUND = {Job.Kind.SEARCH, Job.Kind.NEAR_COPIES, Job.Kind.DELETE}
+
+
+def queue_of(kind: str) -> str:
+    return "background" if kind in BACKGROUND else "jobs"
+
+
+def enqueue(job: Job) -> None:
+    """Ring for a job, in the worker that does its kind."""
+    run_job.apply_async_on_commit((job.pk,), queue=queue_of(job.kind))  # type: ignore[attr-defined]  # DjangoTask
 
 
 @shared_task
@@ -67,8 +80,12 @@ def run_job(job_id: int) -> None:
 @shared_task
 def ring_for_jobs() -> None:
     """Every 15 s: ring again for jobs whose bell was lost with the broker or with a worker."""
-    for job_id in jobs.jobs_to_ring_for():
-        run_job.delay(job_id)
+    for job in Job.objects.filter(pk__in=jobs.jobs_to_ring_for()).order_by("pk"):
+        enqueue(job)
+    from labeling import search_building
+
+    if search_building.imports_without_request() and (asked := search_index.request()):
+        enqueue(asked)
 
 
 @shared_task
@@ -78,7 +95,7 @@ def look_for_near_copies() -> None:
 
     job = near_copies.request_when_needed()
     if job is not None:
-        run_job.delay_on_commit(job.pk)  # type: ignore[attr-defined]
+        enqueue(job)
 
 
 HELP_SECONDS = 20  # a helper's task; short, so that a lost one is soon replaced

@@ -231,6 +231,11 @@ def programs(var: Path, *, host: str, port: int) -> list[Program]:
             [*worker, "--queues", "score", "--hostname", "score@%h", "--concurrency", str(max(1, cores - 1))],
             niceness=10,
         ),
+        Program(  # waits for PostgreSQL most of its time: one process is enough
+            "background",
+            [*worker, "--queues", "background", "--hostname", "background@%h", "--pool", "solo"],
+            niceness=10,
+        ),
         Program(
             "beat",
             [

@@ -203,6 +203,9 @@ IMPORT_MAX_UPLOAD_MB = env.int("IMPORT_MAX_UPLOAD_MB", default=4096)
 IMPORT_BATCH_ROWS = 200_000
 IMPORT_LANES = env.int("IMPORT_LANES", default=2)
 
+# Memory of the job that builds the full-text indexes of large imports, in PostgreSQL.
+SEARCH_BUILD_MEMORY_MB = env.int("SEARCH_BUILD_MEMORY_MB", default=256)
+
 HTMX_CONFIG = {"includeIndicatorStyles": False, "allowEval": False, "allowScriptTags": False}
 
 CELERY_BEAT_SCHEDULE = {

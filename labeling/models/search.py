@@ -35,3 +35,7 @@ class SearchIndex(models.Model):
         """The index in the database. A merged index has another name than its parts."""
         span = str(self.first_segment)
         return f"tweet_search_{span if self.first_segment == self.last_segment else f'{span}_{self.last_segment}'}"
+
+    def contains(self, other: SearchIndex) -> bool:
+        """It is being built to replace `other`."""
+        return self.first_segment <= other.first_segment and other.last_segment <= self.last_segment

@@ -1,10 +1,13 @@
-"""Filters that more than one page uses."""
+"""Filters and fragments that more than one page uses."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from django import template
 from django.conf import settings
 
+from labeling import search_index
 from labeling.models import Verdict
 
 register = template.Library()
@@ -49,3 +52,9 @@ def verdict_class(verdict: int | None) -> str:
     """The CSS classes of a verdict's badge: <span class="{{ v|verdict_class }}">{{ v|verdict_name }}</span>."""
     kinds = {Verdict.DA: "da", Verdict.NDA: "nda", Verdict.UNSURE: "unsure"}
     return "verdict verdict-" + ("none" if verdict is None else kinds[Verdict(verdict)])
+
+
+@register.inclusion_tag("labeling/_search_coverage.html")
+def search_coverage() -> dict[str, Any]:
+    """What a search cannot find yet."""
+    return {"coverage": search_index.coverage()}

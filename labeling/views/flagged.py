@@ -18,7 +18,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 
-from labeling import access, annotation, flagged, near_copies, review
+from labeling import access, annotation, flagged, near_copies, review, search_index
 from labeling.flagged import Cursor, Filters, LabelState
 from labeling.models import AuditEvent, ModelVersion, Origin, Source, Tag, Verdict
 
@@ -72,7 +72,7 @@ class FilterForm(forms.Form):
 
     def clean_q(self) -> str:
         q: str = self.cleaned_data["q"].strip()
-        if q and not any(word.strip('"-') for word in q.split() if not word.startswith("-")):
+        if q and search_index.only_excludes(q):
             raise forms.ValidationError("Add a word to look for: words to leave out are not enough.")
         return q
 

@@ -16,7 +16,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from labeling import access, near_copies, review, tweets
+from labeling import access, near_copies, review, search_index, tweets
 from labeling import annotation as annotating
 from labeling.marking import marked
 from labeling.models import Annotation, Origin, ReviewItem, Source, Tag, Tweet, Verdict
@@ -33,10 +33,15 @@ MAX_ID = 2**63 - 1
 # The list -------------------------------------------------------------------------------------------------
 
 
+def says_what_to_look_for(words: str) -> None:
+    if words and search_index.only_excludes(words):
+        raise forms.ValidationError("Add a word to look for: words to leave out are not enough.")
+
+
 class TweetFilter(django_filters.FilterSet):  # type: ignore[misc]
     """Declared fields only: they are the allow-list of what a URL may ask."""
 
-    q = django_filters.CharFilter(label="Words", max_length=200)
+    q = django_filters.CharFilter(label="Words", max_length=200, validators=[says_what_to_look_for])
     source = django_filters.ChoiceFilter(
         label="Source", choices=[(name, name) for name in SOURCES], empty_label="any"
     )
@@ -83,7 +88,7 @@ def tweet_list(request: HttpRequest) -> HttpResponse:
         problem = (
             f"This page does not know {', '.join(sorted(unknown))}."
             if unknown
-            else "A filter has a wrong value."
+            else " ".join(filters.form.errors.get("q", [])) or "A filter has a wrong value."
         )
         context = {"filters": TweetFilter({}, queryset=Tweet.objects.none()), "problem": problem}
         return render(request, "labeling/tweet_list.html", context, status=400)

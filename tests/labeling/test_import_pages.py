@@ -185,7 +185,7 @@ def test_the_list_costs_the_same_whatever_its_length(page, django_assert_num_que
     url = reverse("labeling:import-list")
     page.get(url)
     make_import()
-    with django_assert_num_queries(4) as few:
+    with django_assert_num_queries(5) as few:
         page.get(url)
     for _ in range(60):
         make_import()

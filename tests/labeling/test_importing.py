@@ -503,16 +503,6 @@ def test_parquet_of_whole_numbers_and_lists(tmp_path):
     assert Tweet.objects.get().external_id == str(2**62)
 
 
-def test_the_search_index_is_tidied_by_a_job(file):
-    run(file("text\none\n"))
-    job = Job.objects.get(kind=Job.Kind.SEARCH)
-    from labeling import search_index
-
-    finished = jobs.run_job(job.pk, search_index.work, heartbeat=False)
-    assert finished is not None
-    assert finished.state == Job.State.DONE
-
-
 def test_rejected_rows_are_a_csv_of_their_own(file):
     row = run(file('text,id\n"a, b",1,2\n'))
     with Path(row.rejected_file.path).open(newline="") as stream:

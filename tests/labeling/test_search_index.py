@@ -1,0 +1,257 @@
+"""Search in segments: what a search finds while indexes are built, and the job that builds them."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from labeling import jobs, search_building, search_index
+from labeling.models import Job, SearchIndex, Tweet
+from labeling.search_index import State
+from tests.factories import make_import, make_tweet
+
+
+def add(count: int, *, segment: int, text: str = "common word{n}", import_id: int = 0) -> None:
+    for n in range(count):
+        make_tweet(text.format(n=f"{segment}x{n}"), search_segment=segment, import_id=import_id)
+
+
+def build() -> Job:
+    job = search_index.request()
+    assert job is not None
+    done = jobs.run_job(job.pk, search_building.work, heartbeat=False)
+    assert done is not None
+    assert done.error == ""
+    return done
+
+
+def indexes() -> dict[str, bool]:
+    """{name: valid} of the search indexes in the database."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+            " WHERE c.relname LIKE 'tweet_search_%%'"
+        )
+        return dict(cursor.fetchall())
+
+
+@pytest.fixture
+def own_indexes(transactional_db):
+    yield
+    with connection.cursor() as cursor:
+        for name in indexes():
+            if name != search_index.SMALL_ADDITIONS:
+                cursor.execute(f"DROP INDEX {name}")
+
+
+# Searching ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_small_additions_are_found_at_once():
+    add(3, segment=0)
+    assert len(search_index.find("common", cap=10)) == 3
+    assert search_index.coverage() is None
+
+
+@pytest.mark.django_db
+def test_tweets_without_an_index_are_not_found_and_the_coverage_says_so():
+    add(3, segment=0)
+    add(2, segment=1)
+    row = make_import(imported=search_index.SEGMENT_AFTER + 2)
+    SearchIndex.objects.create(first_segment=1, last_segment=1, import_row=row)
+    assert len(search_index.find("common", cap=10)) == 3
+    coverage = search_index.coverage()
+    assert coverage is not None
+    assert (coverage.waiting, coverage.job) == (2, None)
+    assert 0 < coverage.share < 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("words", "excludes"),
+    [("-word", True), ("a or -b", True), ('-"a b" -c', True), ("a -b", False), ("", False), ("!!!", False)],
+)
+def test_a_search_must_name_what_to_look_for(words, excludes):
+    assert search_index.only_excludes(words) is excludes
+
+
+@pytest.mark.django_db
+def test_words_may_be_taken_as_they_are():
+    tweet = make_tweet("this or that -x")
+    assert search_index.find("-this or", cap=5, plain=True) == [tweet.pk]
+    assert search_index.find("-this that", cap=5) == []
+
+
+@pytest.mark.django_db
+def test_the_condition_asks_every_index_that_is_ready():
+    for first, last, state in ((1, 3, State.READY), (4, 4, State.READY), (5, 5, State.WAITING)):
+        SearchIndex.objects.create(first_segment=first, last_segment=last, state=state)
+    sql, values = search_index.condition("a b")
+    assert re.findall(r"search_segment (\S+ \S+(?: AND \d+)?)", sql) == [
+        "= 0",
+        "BETWEEN 1 AND 3",
+        "BETWEEN 4 AND 4",
+    ]
+    assert values == ["a b"] * 3
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("page", ["/tweets/", "/imports/"])
+def test_pages_say_how_much_is_searched_while_something_is_missing(page, client_of, reviewer):
+    make_tweet()
+    client = client_of(reviewer)
+    assert "are indexed" not in client.get(page).content.decode()
+    SearchIndex.objects.create(first_segment=1, last_segment=1, tweets=1_200_000)
+    assert "about 1.2 million wait for their index" in client.get(page).content.decode()
+    job = search_index.request()
+    assert job is not None
+    assert f'href="/jobs/{job.pk}/"' in client.get(page).content.decode()
+
+
+@pytest.mark.django_db
+def test_a_search_for_nothing_is_refused_by_the_page(client_of, analyst):
+    answer = client_of(analyst).get("/tweets/", {"q": "-word"})
+    assert answer.status_code == 400
+    assert "Add a word to look for" in answer.content.decode()
+
+
+# Segments -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_an_import_has_segments_of_its_own_one_after_the_other(monkeypatch):
+    monkeypatch.setattr(search_index, "SEGMENT_TWEETS", 1_000)
+    row, other = make_import(), make_import()
+    assert search_index.open_segment(row) == search_index.open_segment(row) == 1
+    assert search_index.open_segment(other) == 2
+    row.imported = search_index.SEGMENT_AFTER + 1_200
+    row.save()
+    assert search_index.open_segment(row) == search_index.open_segment(row) == 3
+    row.imported += 500
+    row.save()
+    sizes = [search_index.tweets_in(index) for index in SearchIndex.objects.filter(import_row=row)]
+    assert sizes == [1_200, 500]
+
+
+@pytest.mark.django_db
+def test_a_segment_that_is_built_takes_no_more_rows():
+    row = make_import(imported=search_index.SEGMENT_AFTER + 10)
+    search_index.open_segment(row)
+    SearchIndex.objects.update(state=State.BUILDING)
+    assert search_index.open_segment(row) == 2
+
+
+@pytest.mark.django_db
+def test_an_index_waits_for_the_end_of_its_import():
+    job = jobs.create_job(Job.Kind.IMPORT)
+    search_index.open_segment(make_import(job=job))
+    assert search_index.ready_to_build() == []
+    Job.objects.update(state=Job.State.FAILED)
+    assert len(search_index.ready_to_build()) == 1
+
+
+@pytest.mark.django_db
+def test_an_import_that_failed_is_indexed_too_but_asked_for_only_once():
+    job = jobs.create_job(Job.Kind.IMPORT)
+    search_index.open_segment(make_import(job=job))
+    assert not search_building.imports_without_request()
+    Job.objects.update(state=Job.State.FAILED, finished_at=timezone.now())
+    assert search_building.imports_without_request()
+    asked = search_index.request()
+    assert asked is not None
+    jobs.request_cancel(asked)
+    assert not search_building.imports_without_request()
+
+
+# The job --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("own_indexes")
+def test_the_job_builds_what_waits_and_forgets_what_is_empty():
+    row, empty = make_import(imported=search_index.SEGMENT_AFTER + 5), make_import()
+    add(5, segment=search_index.open_segment(row), import_id=row.pk)
+    search_index.open_segment(empty)
+    job = build()
+    assert indexes() == {"tweet_search_0": True, "tweet_search_1": True}
+    assert (job.done, job.total) == (5, 5)
+    assert len(search_index.find("common", cap=10)) == 5
+    assert search_index.find("word1x3", cap=10) == [Tweet.objects.get(text__contains="word1x3").pk]
+    assert search_index.coverage() is None
+    build()
+    assert len(indexes()) == 2
+
+
+@pytest.mark.usefixtures("own_indexes")
+def test_it_takes_up_what_a_killed_build_left():
+    row = make_import()
+    add(5, segment=search_index.open_segment(row), import_id=row.pk)
+    SearchIndex.objects.update(state=State.BUILDING, built=0.5)
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE INDEX tweet_search_1 ON labeling_tweet (id)")
+        cursor.execute("CREATE INDEX tweet_search_9_12 ON labeling_tweet (id)")
+    build()
+    assert indexes() == {"tweet_search_0": True, "tweet_search_1": True}
+    assert len(search_index.find("common", cap=10)) == 5
+
+
+@pytest.mark.usefixtures("own_indexes")
+def test_many_small_indexes_become_one_while_the_parts_are_searched():
+    for _ in range(search_building.MERGE_FROM + 2):
+        row = make_import(imported=search_index.SEGMENT_AFTER + 3)
+        add(3, segment=search_index.open_segment(row), import_id=row.pk)
+    build()
+    assert [(i.first_segment, i.last_segment, i.tweets) for i in SearchIndex.objects.all()] == [(1, 10, 30)]
+    assert indexes() == {"tweet_search_0": True, "tweet_search_1_10": True}
+    assert len(search_index.find("common", cap=100)) == 30
+
+
+@pytest.mark.django_db
+def test_an_index_that_replaces_others_hides_nothing_while_it_is_built():
+    SearchIndex.objects.create(first_segment=1, last_segment=1, tweets=5, state=State.READY)
+    SearchIndex.objects.create(first_segment=2, last_segment=2, tweets=5, state=State.READY)
+    SearchIndex.objects.create(first_segment=1, last_segment=2, tweets=10, state=State.BUILDING)
+    assert search_index.coverage() is None
+
+
+@pytest.mark.usefixtures("own_indexes")
+def test_a_cancel_stops_the_build_and_leaves_nothing():
+    row = make_import()
+    add(5, segment=search_index.open_segment(row), import_id=row.pk)
+    job = search_index.request()
+    assert job is not None
+    held, ended = threading.Event(), threading.Event()
+
+    def hold() -> None:  # a transaction that has written: the build waits for its end
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("LOCK TABLE labeling_tweet IN ROW EXCLUSIVE MODE")
+            held.set()
+            ended.wait(20)
+            cursor.execute("ROLLBACK")
+        connection.close()
+
+    def cancel(seen: Job) -> None:
+        if seen.stage.startswith(("Building", "Waiting")):
+            Job.objects.filter(pk=seen.pk).update(cancel_requested=True)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(10)
+    try:
+        # The index that a cancelled build leaves can be dropped only when nobody is in its way.
+        threading.Timer(3, ended.set).start()
+        done = jobs.run_job(job.pk, search_building.work, heartbeat=False, watch=cancel)
+    finally:
+        ended.set()
+        holder.join()
+    assert done is not None
+    assert done.state == Job.State.CANCELLED
+    assert indexes() == {"tweet_search_0": True}
+    assert SearchIndex.objects.get().state == State.WAITING
+    build()
+    assert len(search_index.find("common", cap=10)) == 5
