@@ -19,7 +19,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labeling import import_process
+from labeling import import_process, plain_csv, reading
 from labeling.reading import BadRow, Limits, UnreadableFileError, open_sheet
 
 ROWS = [["1", "first, with a comma"], ["2", 'says "hi"'], ["3", "two\nlines 👍"]]
@@ -290,3 +290,74 @@ CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r
 @given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=20))
 def test_whatever_csv_writes_is_read_back(rows):
     assert good(csv_bytes([list(row) for row in rows])) == [list(row) for row in rows]
+
+
+def in_order(rows):
+    return sorted(
+        (row.number, "", row.reason, row.content) if isinstance(row, BadRow) else (row[0], *row[1])
+        for row in rows
+    )
+
+
+def by_the_csv_module(monkeypatch, data: bytes, **options):
+    """All of it by the tolerant reader, none by Arrow."""
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            reading, "plain_records", lambda text, **_: plain_csv.plain_records(b"", delimiter=",", limit=1)
+        )
+        return in_order(read(data, **options))
+
+
+LETTERS = st.sampled_from(
+    [
+        b"a",
+        b"b c",
+        b",",
+        b",",
+        b'"',
+        b'""',
+        b'",',
+        b',"',
+        b'"\n',
+        b"\n",
+        b"\n",
+        b"\r\n",
+        b"\r",
+        b"\0",
+        "é".encode(),
+        b"\xe9",
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(letters=st.lists(LETTERS, max_size=40), limit=st.sampled_from([5, 1000]))
+def test_arrow_and_the_csv_module_read_the_same_records(monkeypatch, letters, limit):
+    data = b"id,text\n" + b"".join(letters)
+    limits = Limits(line_chars=limit + 7)
+    assert in_order(read(data, limits=limits)) == by_the_csv_module(monkeypatch, data, limits=limits)
+
+
+@pytest.mark.parametrize("size", [40, 1000])
+def test_blocks_of_any_size_give_the_same_rows(monkeypatch, size):
+    rows = [
+        [str(n), ["plain", 'says "so"', "a, b", "two\nlines", "", "\U0001f44d"][n % 6]] for n in range(300)
+    ]
+    data = (
+        csv_bytes(rows).replace(b"77,", b"77,a,b,").replace(b"99,", b"\r\n99,") + b'301,stray "quote\n302,end'
+    )
+    expected = by_the_csv_module(monkeypatch, data)
+    monkeypatch.setattr(reading, "BLOCK_BYTES", size)
+    assert in_order(read(data)) == expected
+    assert in_order(read(gzip.compress(data))) == expected
+
+
+def test_plain_records_are_read_by_arrow_alone(monkeypatch):
+    def only_the_end(sheet, picks, until):
+        assert not list(sheet.lines)
+        sheet.ended = True
+        return iter(())
+
+    monkeypatch.setattr(reading.CsvSheet, "_tolerant_rows", only_the_end)
+    rows = [["1", "a, b"], ["2", 'says "hi"'], ["3", "two\nlines"], ["4", ""]]
+    assert good(csv_bytes(rows)) == rows
