@@ -114,7 +114,9 @@ def set_open(queue: Queue, *, is_open: bool) -> None:
 # Claims ---------------------------------------------------------------------------------------------------
 
 # The same user in two tabs must get one tweet, not two: claims of a user in a queue come one after the other.
-ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(%s, %s)"
+# And the items are walked in the order of their index: a planner that does not know a new queue yet takes it for
+# small, and would check and sort all of it for the first tweet.
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(%s, %s), set_config('enable_sort', 'off', true)"
 
 OWN = """
 UPDATE labeling_queueitem SET claimed_until = %(until)s
@@ -122,7 +124,8 @@ WHERE queue_id = %(queue)s AND claimed_by_id = %(user)s AND state = 'claimed' AN
 RETURNING id, position
 """
 
-# The first free item whose tweet this user has not judged, does not hold and has not skipped in any seat.
+# The first free item whose tweet this user has not judged, does not hold and has not skipped in any seat. OFFSET 0
+# keeps the planner from joining: each item is checked by index, and mostly the first one is taken.
 NEXT = """
 UPDATE labeling_queueitem SET state = 'claimed', claimed_by_id = %(user)s, claimed_until = %(until)s
 WHERE id = (
@@ -132,13 +135,15 @@ WHERE id = (
       AND NOT EXISTS (
           SELECT FROM labeling_queueitem o
           WHERE o.queue_id = i.queue_id AND o.tweet_id = i.tweet_id AND o.id <> i.id
-            AND o.claimed_by_id = %(user)s AND o.state <> 'waiting'
+            AND o.state <> 'waiting' AND o.claimed_by_id IS NOT DISTINCT FROM %(user)s
+          OFFSET 0
       )
       AND NOT EXISTS (
           SELECT FROM labeling_annotation a
           WHERE a.tweet_id = i.tweet_id AND a.origin >= %(analyst)s AND a.annotator_id = %(user)s
             AND a.retracts_id IS NULL
             AND NOT EXISTS (SELECT FROM labeling_annotation r WHERE r.retracts_id = a.id)
+          OFFSET 0
       )
     ORDER BY i.position
     LIMIT 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.text import Truncator
 
@@ -34,7 +34,8 @@ class TweetAdmin(ReadOnlyAdmin):
         if not term:
             return queryset, False
         number = int(term) if term.isascii() and term.isdigit() and len(term) < 19 else 0
-        return queryset.filter(Q(external_id=term) | Q(pk=number)), False
+        named = Tweet.objects.with_external_id(term).values_list("pk", flat=True)
+        return queryset.filter(pk__in=[number, *named]), False
 
 
 @admin.register(Annotation)

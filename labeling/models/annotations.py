@@ -30,7 +30,7 @@ class Annotation(models.Model):
     """One judgement of one tweet. Never updated, never deleted: an undo is a row that retracts another."""
 
     tweet = models.ForeignKey(
-        "labeling.Tweet", models.PROTECT, related_name="annotations", db_constraint=False
+        "labeling.Tweet", models.PROTECT, related_name="annotations", db_constraint=False, db_index=False
     )
     origin = models.SmallIntegerField(choices=Origin)
     annotator = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True)
@@ -86,6 +86,9 @@ class Label(models.Model):
             GinIndex(fields=["tag_ids"], name="label_tag_ids"),
             models.Index(fields=["verdict", "verdict_origin", "tweet"]),
             models.Index(fields=["updated_at"]),
+            # What people judged is a small part of it, where rules vote on millions of tweets.
+            models.Index(fields=["tweet"], condition=models.Q(annotators__gt=0), name="label_judged"),
+            models.Index(fields=["tweet"], condition=models.Q(is_disputed=True), name="label_disputed"),
         ]
 
     def __str__(self) -> str:

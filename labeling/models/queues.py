@@ -39,8 +39,9 @@ class QueueItem(models.Model):
         DONE = "done", "Done"
         SKIPPED = "skipped", "Skipped"
 
-    queue = models.ForeignKey(Queue, models.CASCADE, related_name="items")
-    tweet = models.ForeignKey("labeling.Tweet", models.CASCADE, db_constraint=False)
+    # Without indexes of their own: others begin with these columns, and each one is written at every claim.
+    queue = models.ForeignKey(Queue, models.CASCADE, related_name="items", db_index=False)
+    tweet = models.ForeignKey("labeling.Tweet", models.CASCADE, db_constraint=False, db_index=False)
     seat = models.PositiveSmallIntegerField(default=1)  # 1 … annotators_per_tweet
     position = models.IntegerField()  # order in which items are handed out
     stratum = models.CharField(max_length=40, blank=True, default="")
@@ -56,6 +57,7 @@ class QueueItem(models.Model):
             models.Index(
                 fields=["queue", "position"], condition=Q(state__in=["waiting", "claimed"]), name="item_open"
             ),
+            models.Index(fields=["queue", "state", "claimed_by"], name="item_counts"),
             models.Index(fields=["claimed_by", "finished_at"]),
             models.Index(fields=["tweet"]),
         ]
