@@ -1,14 +1,15 @@
 """Server time of every page: p50, p95 and slowest of many different requests, against the limits we keep.
 
     python benchmarks/pages.py [--fill 2000000] [--requests 200] [--only flagged] [--json FILE] [--explain]
-                               [--while-scoring]
+                               [--team] [--while-scoring]
 
 Measures the configured database as it is, in this process, through Django's test client: middleware, queries and
 rendering, without gunicorn and the network. No two requests of a case are alike: tags, days, risks, words and places
 in the list are drawn anew for each one. Labels some tweets of a queue of its own: do not run it on a database in use.
 
---fill first makes an empty database big (benchmarks/pages_data.py). --while-scoring lets `manage.py score --workers 2`
-of another version run at the same time, and stops when that ends. --explain prints the plan of the slowest query of
+--fill first makes an empty database big, --team adds to a corpus that is there what a team leaves behind: labels, review
+items and queues (benchmarks/pages_data.py). --while-scoring lets `manage.py score --workers 2` of another version run at
+the same time, a copy of the active one where there is none, and stops when that ends. --explain prints the plan of the slowest query of
 each case that misses its limit.
 """
 
@@ -51,7 +52,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from labeling import queues
+from labeling import queues, scoring
 from labeling.flagged import LabelState, floor_of
 from labeling.models import ModelVersion, Queue, QueueItem, ScoringRun, Source, Tag, Tweet
 from labeling.score_tables import ScoreTables
@@ -92,11 +93,15 @@ def read_corpus(version: ModelVersion, rng: random.Random) -> Corpus:
         rng,
         days=days,
         words=words_by_frequency(rng),
-        places=rng.sample(rows(f"SELECT risk, tweet_id {listed} AND tweet_id %% 97 = 0"), 1_000),
-        deep=rng.sample(rows(deep, [min(DEEP, size - 20_000)]), 1_000),
+        places=some(rows(f"SELECT risk, tweet_id {listed} AND tweet_id %% 97 = 0"), rng),
+        deep=some(rows(deep, [max(0, min(DEEP, size - 20_000))]), rng),
         tweets=[row[0] for row in rows("SELECT id FROM labeling_tweet WHERE id = ANY(%s)", [ids])],
         judged=[row[0] for row in rows("SELECT tweet_id FROM labeling_label LIMIT 2000")],
     )
+
+
+def some(places: list[tuple[float, int]], rng: random.Random) -> list[tuple[float, int]]:
+    return rng.sample(places, min(len(places), 1_000)) or [(1.0, 0)]
 
 
 def rows(sql: str, values: list[Any] | None = None) -> list[tuple[Any, ...]]:
@@ -411,9 +416,7 @@ def explain(asker: Asker, case: Case, address: str) -> None:
 @contextmanager
 def scoring_run() -> Iterator[Callable[[], bool]]:
     """`manage.py score --workers 2` of a version that has a model and no scores; whether it goes on."""
-    version = ModelVersion.objects.ready().exclude(artefact="").filter(scores_published_at=None).first()
-    if version is None:
-        sys.exit("--while-scoring needs a trained version without scores: manage.py train --negatives 20000")
+    version = version_to_score()
     command = [
         sys.executable,
         str(ROOT / "manage.py"),
@@ -432,6 +435,30 @@ def scoring_run() -> Iterator[Callable[[], bool]]:
         if process.poll() is None:
             process.terminate()
         process.wait()
+        scoring.drop_scores(version)
+        if version.note == COPY:
+            ScoringRun.objects.filter(version=version).delete()
+            version.delete()
+
+
+COPY = "copy for benchmarks/pages.py"
+
+
+def version_to_score() -> ModelVersion:
+    """A trained version without scores; else a copy of the active one, of the same model file."""
+    trained = ModelVersion.objects.ready().exclude(artefact="")
+    version = trained.filter(scores_published_at=None).first()
+    if version is not None:
+        return version
+    version = trained.filter(is_active=True).first()
+    if version is None:
+        sys.exit("--while-scoring needs a version with a model: manage.py train --negatives 20000")
+    number = ModelVersion.objects.order_by("-number").values_list("number", flat=True)[0] + 1
+    version.pk, version.number, version.job, version.note = None, number, None, COPY
+    version.is_active, version.scores_published_at, version.score_summary = False, None, {}
+    version.report = ModelVersion.objects.values_list("report", flat=True).get(is_active=True)
+    version.save(force_insert=True)
+    return version
 
 
 def begun(version: ModelVersion) -> bool:
@@ -445,6 +472,7 @@ def begun(version: ModelVersion) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--fill", type=int, metavar="TWEETS", help="first make an empty database this big")
+    parser.add_argument("--team", action="store_true", help="first add the work of a team")
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--only", default="", help="cases whose name begins so")
     parser.add_argument("--seed", type=int, default=1)
@@ -457,6 +485,8 @@ def main() -> None:
     version = ModelVersion.objects.active()
     if version is None or version.scores_published_at is None:
         sys.exit("No version with published scores is active: nothing to measure.")
+    if options.team:
+        pages_data.work_of_people(version)
     settings.ALLOWED_HOSTS = ["testserver"]
     corpus = read_corpus(version, random.Random(options.seed))
     asker = Asker(corpus, label_size=min(queues.MAX_SIZE, options.requests + 50))

@@ -29,7 +29,7 @@ INSERT INTO labeling_annotation (tweet_id, origin, annotator_id, verdict, tag_id
 SELECT tweet_id, CASE WHEN n % 10 = 0 THEN 4 ELSE 3 END, ({people})[1 + n % 3], CASE WHEN n % 20 = 1 THEN 2 ELSE n % 2 END,
        CASE WHEN n % 3 = 0 THEN ARRAY[{tag}] END, '', now() - n * interval '1 minute'
 FROM (
-    (SELECT tweet_id, row_number() OVER () AS n FROM {scores} WHERE risk >= 0.3 ORDER BY random() LIMIT {most})
+    (SELECT tweet_id, row_number() OVER () AS n FROM {scores} WHERE risk >= {flagged} ORDER BY random() LIMIT {most})
     UNION ALL
     (SELECT tweet_id, row_number() OVER () AS n FROM {scores} TABLESAMPLE SYSTEM (1) LIMIT {rest})
 ) s
@@ -92,8 +92,6 @@ def fill(tweets: int) -> None:
             run(HERE.parent / "manage.py", "import_tweets", f"{folder}/{source}.parquet", "--source", source)
     version = make_scores()
     work_of_people(version)
-    with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE")
 
 
 def run(*command: object) -> None:
@@ -134,6 +132,7 @@ def work_of_people(version: ModelVersion) -> None:
         "people": f"ARRAY{[user.pk for user in people]}",
         "scores": ScoreTables(version.pk).score,
         "tag": version.tag_ids[0],
+        "flagged": version.score_summary["threshold"],
         "most": LABELS * 3 // 4,
         "rest": LABELS // 4,
         "open": REVIEWS,
@@ -148,3 +147,4 @@ def work_of_people(version: ModelVersion) -> None:
             labels.derive_labels(ids[start : start + 50_000])
         cursor.execute(REVIEW.format(**names))
         cursor.execute(QUEUE.format(**names))
+        cursor.execute("VACUUM ANALYZE")

@@ -352,7 +352,8 @@ def kill(run: Run) -> Figures:
 
 
 def pages(run: Run) -> Figures:
-    return asked_for_pages(run, run.folder / "pages.json")
+    team = [] if run.installation.value("SELECT count(*) FROM labeling_queueitem") else ["--team"]
+    return asked_for_pages(run, run.folder / "pages.json", *team)
 
 
 def pages_busy(run: Run) -> Figures:

@@ -32,7 +32,6 @@ COUNT_UP_TO = 1_000  # counts are exact up to here, then "1,000+"
 STATE_UP_TO = 20_000  # a label state with fewer tweets bounds the work
 WORD_IDS_UP_TO = 5_000  # so do so many tweets with the words: each is a block of the table to read
 WORDS_SEARCHED = 100_000  # expected matches up to which the search index is asked for their ids
-WORDS_COMMON = 1_000_000  # expected matches from which reading texts is less work than asking that index
 DATED_UP_TO = 50_000  # listed tweets in a range of dates that are sorted to start from
 # Tried at once, the small window first: against labels, reviews, tags or the search index, about 3 µs each;
 # against the texts themselves, about 30 µs each.
@@ -214,7 +213,7 @@ def _plan_words(plan: Plan, words: str) -> None:
         if len(ids) <= WORD_IDS_UP_TO:
             plan.start, plan.ids = Start.WORDS, ids
             return
-    plan.words, plan.words_common = words, expected > WORDS_COMMON
+    plan.words, plan.words_common = words, expected > search_index.COMMON
 
 
 def _add_checks(plan: Plan, tables: ScoreTables, filters: Filters) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.models import Count, F, Q
+from django.db.models import Count, Exists, F, OuterRef, Q, Subquery
 from django.utils import timezone
 
 from labeling.models import Job, ModelVersion, Origin, Queue, QueueItem, Source
@@ -48,7 +48,9 @@ class Tally:
 
     @property
     def note(self) -> str:
-        return {"exact": "counted", "estimate": "estimate", "or more": "counting stops here"}[self.kind]
+        return {"exact": "counted", "estimate": "about, by an estimate", "or more": "counting stops here"}[
+            self.kind
+        ]
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,18 @@ def overview(user: User) -> Overview:
         claimed_by=user, state=QueueItem.State.CLAIMED, claimed_until__gt=now, queue__is_open=True
     )
     found.my_item = mine.select_related("queue").order_by("-claimed_until").first()
-    waiting = Count("items", filter=Q(items__state=QueueItem.State.WAITING))
-    found.queues = list(
-        Queue.objects.filter(is_open=True).annotate(waiting=waiting).filter(waiting__gt=0).order_by("-id")[:4]
-    )
+    found.queues = _waiting_queues()
     found.claims = _claims(active)
     found.steps = steps(found)
     return found
+
+
+def _waiting_queues() -> list[Queue]:
+    """The newest open queues with tweets that wait, each with their number; only these are counted."""
+    waiting = QueueItem.objects.filter(queue=OuterRef("pk"), state=QueueItem.State.WAITING)
+    count = waiting.order_by().values("queue").annotate(n=Count("pk")).values("n")
+    queues = Queue.objects.filter(Exists(waiting), is_open=True).order_by("-id")
+    return list(queues.annotate(waiting=Subquery(count))[:4])
 
 
 def _versions() -> tuple[ModelVersion | None, ModelVersion | None]:

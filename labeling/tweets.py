@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import models
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import BooleanField, Exists, OuterRef, Q, QuerySet
+from django.db.models.expressions import RawSQL
 
 from labeling import search_index
 from labeling.models import Label, Origin, ReviewItem, Source, Tag, Tweet, Verdict
@@ -51,15 +52,21 @@ class Page:
     tweets: list[Tweet]  # newest id first, each with its label
     newer: int | None  # ?before= of the page before
     older: int | None  # ?after= of the page behind
-    count: int  # at most COUNT_CAP + 1
+    count: int  # at most count_cap + 1
+    count_cap: int
     cap_met: bool  # more than MATCH_CAP tweets match; the list holds the first of them only
 
 
 def find(wanted: Wanted, *, after: int | None = None, before: int | None = None) -> Page:
     """One page. `after`: ids below it; `before`: ids above it. A handful of indexed queries."""
-    among, cap_met = _among(wanted)
+    reads_texts = bool(wanted.q) and search_index.are_common(wanted.q)
+    among, cap_met = _among(replace(wanted, q="") if reads_texts else wanted)
     ids = _ids(wanted, among)
-    count = ids[: COUNT_CAP + 1].count()
+    if reads_texts:
+        ids = ids.filter(_has_words(wanted.q, ids.model))
+    count_cap = PAGE_SIZE if reads_texts else COUNT_CAP
+    # Newest first here too: the walk that finds a page of common words ends soon, one in another order may not.
+    count = ids.order_by("-pk")[: count_cap + 1].count()
     column = "tweet_id" if ids.model is Label else "id"
     if before is not None:
         found = sorted(
@@ -81,6 +88,7 @@ def find(wanted: Wanted, *, after: int | None = None, before: int | None = None)
         newer=found[0] if found and newer else None,
         older=found[-1] if found and older else None,
         count=count,
+        count_cap=count_cap,
         cap_met=cap_met,
     )
 
@@ -98,6 +106,18 @@ def _among(wanted: Wanted) -> tuple[list[int] | None, bool]:
         cap_met = cap_met or len(matches) > MATCH_CAP
         among = matches if among is None else sorted(set(among) & set(matches))
     return among, cap_met
+
+
+def _has_words(words: str, model: type[models.Model]) -> RawSQL:
+    """A condition on tweets, or on labels by their tweets, that reads the texts."""
+    if model is Tweet:
+        condition, values = search_index.condition(words, alias="labeling_tweet")
+    else:
+        has_words, values = search_index.condition(words)
+        condition = (
+            f"EXISTS (SELECT FROM labeling_tweet t WHERE t.id = labeling_label.tweet_id AND {has_words})"
+        )
+    return RawSQL(condition, values, output_field=BooleanField())  # noqa: S611 - the words are parameters
 
 
 def _ids(wanted: Wanted, among: Sequence[int] | None) -> QuerySet[Label, int] | QuerySet[Tweet, int]:
@@ -124,13 +144,15 @@ def _label_condition(wanted: Wanted) -> Q:
     if wanted.label == LabelState.PROVISIONAL:
         condition &= Q(annotators=0)
     elif wanted.label == LabelState.JUDGED:
-        condition &= Q(annotators__gt=0)
+        condition &= Q(annotators__gt=0)  # by an index of its own, as are disputed ones
     elif wanted.label == LabelState.DISPUTED:
         condition &= Q(is_disputed=True)
     if wanted.verdict is not None:
         condition &= Q(verdict=wanted.verdict)
     if wanted.origin is not None:
         condition &= Q(verdict_origin=wanted.origin) | Q(tags_origin=wanted.origin)
+        if wanted.origin >= Origin.ANALYST:
+            condition &= Q(annotators__gt=0)
     if wanted.tag is not None:
         condition &= Q(tag_ids__contains=[wanted.tag.pk])
     return condition

@@ -6,38 +6,57 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('labeling', '0005_near_copies'),
+        ("labeling", "0005_near_copies"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='annotation',
-            name='tweet',
-            field=models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='annotations', to='labeling.tweet'),
+            model_name="annotation",
+            name="tweet",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="annotations",
+                to="labeling.tweet",
+            ),
         ),
         migrations.AlterField(
-            model_name='queueitem',
-            name='queue',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='items', to='labeling.queue'),
+            model_name="queueitem",
+            name="queue",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="items",
+                to="labeling.queue",
+            ),
         ),
         migrations.AlterField(
-            model_name='queueitem',
-            name='tweet',
-            field=models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, to='labeling.tweet'),
+            model_name="queueitem",
+            name="tweet",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                to="labeling.tweet",
+            ),
         ),
         migrations.AddIndex(
-            model_name='label',
-            index=models.Index(condition=models.Q(('annotators__gt', 0)), fields=['tweet'], name='label_judged'),
+            model_name="label",
+            index=models.Index(
+                condition=models.Q(("annotators__gt", 0)), fields=["tweet"], name="label_judged"
+            ),
         ),
         migrations.AddIndex(
-            model_name='label',
-            index=models.Index(condition=models.Q(('is_disputed', True)), fields=['tweet'], name='label_disputed'),
+            model_name="label",
+            index=models.Index(
+                condition=models.Q(("is_disputed", True)), fields=["tweet"], name="label_disputed"
+            ),
         ),
         migrations.AddIndex(
-            model_name='queueitem',
-            index=models.Index(fields=['queue', 'state', 'claimed_by'], name='item_counts'),
+            model_name="queueitem",
+            index=models.Index(fields=["queue", "state", "claimed_by"], name="item_counts"),
         ),
     ]

@@ -98,7 +98,7 @@ def tweet_list(request: HttpRequest) -> HttpResponse:
         "filters": filters,
         "page": page,
         "rows": [(tweet, label_of(tweet, tags)) for tweet in page.tweets],
-        "count": f"{page.count:,}" if page.count <= tweets.COUNT_CAP else f"{tweets.COUNT_CAP:,}+",
+        "count": f"{page.count:,}" if page.count <= page.count_cap else f"{page.count_cap:,}+",
         "match_cap": tweets.MATCH_CAP,
         "is_filtered": any(request.GET.get(name) for name in filters.filters),
         "newer": with_place(request.GET, before=page.newer),

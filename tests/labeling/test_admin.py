@@ -6,10 +6,13 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 
 from labeling.annotation import annotate
-from labeling.models import Annotation, Label, ReviewItem, Verdict
+from labeling.identity import dedupe_keys
+from labeling.models import Annotation, Label, ReviewItem, Source, Verdict
 from tests.factories import make_tag, make_tweet
+from tests.plans import rows_read
 
 pytestmark = pytest.mark.django_db
 
@@ -120,7 +123,8 @@ def test_a_reviewer_reads_records_but_changes_none_and_sees_no_accounts(client_o
 
 
 def test_the_tweet_list_counts_no_further_than_it_must(client_of, admin):
-    make_tweet("one of many", external_id="abc1")
+    keys = dedupe_keys(Source.GENERAL, [("abc1", "")])
+    make_tweet("one of many", external_id="abc1", dedupe_key=int(keys[0]))
     client = client_of(admin)
     with CaptureQueriesContext(connection) as queries:
         assert "one of many" in client.get("/admin/labeling/tweet/?q=abc1").content.decode()
@@ -158,3 +162,19 @@ def test_disabling_an_account_ends_its_session_at_the_next_request(client_of, an
     assert client.get("/").status_code == 200
     User.objects.filter(pk=analyst.pk).update(is_active=False)
     assert client.get("/")["Location"].startswith("/log-in/")
+
+
+def test_a_tweet_is_found_by_its_number_or_by_the_id_it_came_with(client_of, admin):
+    keys = dedupe_keys(Source.GENERAL, [("named", "")])
+    named = make_tweet("came with a name", external_id="named", dedupe_key=int(keys[0]))
+    for _ in range(300):
+        make_tweet()
+    client = client_of(admin)
+    address = reverse("admin:labeling_tweet_changelist")
+    for term in ("named", str(named.pk)):
+        with CaptureQueriesContext(connection) as queries:
+            html = client.get(address, {"q": term}).content.decode()
+        assert "came with a name" in html
+        assert html.count("field-excerpt") == 1
+        statements = [q["sql"] for q in queries.captured_queries if 'FROM "labeling_tweet"' in q["sql"]]
+        assert all(rows_read(statement) < 10 for statement in statements)

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 from django.core.management import CommandError, call_command
 
-from labeling import annotation, flagged, jobs, review, scoring
+from labeling import annotation, flagged, jobs, review, scoring, search_index
 from labeling.flagged import Filters, LabelState
 from labeling.models import AuditEvent, FlaggedWords, ModelVersion, Origin, Source, Tweet
 from tests.factories import make_tag, make_tweet, make_version
@@ -139,7 +139,7 @@ def test_every_filter_finds_what_a_plain_reading_finds(
     if not bounded:
         monkeypatch.setattr(flagged, "STATE_UP_TO", 1)
         monkeypatch.setattr(flagged, "WORD_IDS_UP_TO", 1)
-        monkeypatch.setattr(flagged, "WORDS_COMMON", words_common)
+        monkeypatch.setattr(search_index, "COMMON", words_common)
         monkeypatch.setattr(flagged, "DATED_UP_TO", 0)
         monkeypatch.setattr(flagged, "LOOKUP_WINDOWS", (2, 4))
         monkeypatch.setattr(flagged, "TEXT_WINDOWS", (4,))

@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from labeling import queues, sampling
@@ -18,6 +19,7 @@ from labeling.models import Annotation, Label, Origin, Queue, QueueItem, Source,
 from labeling.queues import ClaimLost, NothingToUndo
 from labeling.sampling import CannotDraw, Order
 from tests.factories import make_annotation, make_scores, make_tag, make_tweet, make_version
+from tests.plans import rows_read
 
 DA, NDA, UNSURE = Verdict.DA, Verdict.NDA, Verdict.UNSURE
 
@@ -164,6 +166,19 @@ def test_asking_again_gives_the_same_tweet_and_a_colleague_another(analyst, seco
 
 
 @pytest.mark.django_db
+def test_the_next_tweet_of_a_new_queue_is_found_without_reading_the_queue(analyst, second_analyst):
+    queue = make_queue(size=300)
+    for _ in range(5):
+        queues.skip(claim(queue, second_analyst).pk, second_analyst)
+    with CaptureQueriesContext(connection) as queries:
+        claim(queue, analyst)
+    [statement] = [q["sql"] for q in queries.captured_queries if "SKIP LOCKED" in q["sql"]]
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(queues.ONE_AT_A_TIME, [queue.pk, analyst.pk])
+        assert rows_read(statement) < 30
+
+
 def test_an_expired_claim_goes_to_a_colleague_and_the_late_submit_is_refused(analyst, second_analyst):
     queue = make_queue(size=1)
     item = claim(queue, analyst)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from django.urls import reverse
 
-from labeling import tweets
+from labeling import search_index, tweets
 from labeling.annotation import annotate
 from labeling.labels import derive_labels
 from labeling.models import Annotation, Label, Origin, ReviewItem, Rule, Source, Verdict
@@ -146,7 +146,7 @@ def test_the_list_takes_few_queries_however_long_it_is(client_of, analyst, djang
     # session, user, role, tag filter (3), tags, count, ids, tweets
     with django_assert_max_num_queries(11):
         client.get(f"{LIST}?verdict=da&tag={tag.slug}")
-    with django_assert_max_num_queries(16):  # and a transaction with its settings around the search
+    with django_assert_max_num_queries(18):  # and a transaction with its settings around the search
         client.get(f"{LIST}?q=word")
 
 
@@ -308,3 +308,24 @@ def test_a_tweet_without_near_copies_says_so(client_of, analyst):
     client = client_of(analyst)
     assert "none known" in client.get(reverse("labeling:tweet-detail", args=[tweet.pk])).text
     assert "None known" in client.get(reverse("labeling:tweet-copies", args=[tweet.pk])).text
+
+
+@pytest.mark.parametrize("filters", [{}, {"label": "judged"}, {"source": "general"}, {"label": "none"}])
+def test_common_words_are_read_in_the_texts_and_find_the_same(
+    analyst, filters: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged, other = make_tweet("the pills and the rest"), make_tweet("the rest", source=Source.SPECIFIC)
+    make_tweet("nothing here")
+    annotate(tweet_id=judged.pk, annotator=analyst, verdict=1, tag_ids=None)
+    wanted = tweets.Wanted(
+        q="the rest",
+        label=filters.get("label", ""),
+        source=Source.GENERAL if "source" in filters else None,
+    )
+    by_index = tweets.find(wanted)
+    monkeypatch.setattr(search_index, "COMMON", 0)
+    by_text = tweets.find(wanted)
+    assert {t.pk for t in by_text.tweets} == {t.pk for t in by_index.tweets}
+    assert {t.pk for t in by_text.tweets} <= {judged.pk, other.pk}
+    assert by_text.count == by_index.count > 0
+    assert by_text.count_cap < by_index.count_cap
