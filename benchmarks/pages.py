@@ -45,7 +45,7 @@ from tagger_site import embedded
 SERVERS = embedded.use()  # held until the process ends; None where DATABASE_URL and REDIS_URL name others
 django.setup()
 
-import pages_data
+import pages_data  # type: ignore[import-not-found]  # beside this script
 from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db import connection
