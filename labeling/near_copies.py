@@ -8,10 +8,11 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def to_look_at() -> Scope | None:
 
 def _done() -> QuerySet[Job]:
     """Finished looks, the newest first."""
-    return Job.objects.filter(kind=Job.Kind.NEAR_COPIES, state=Job.State.DONE).order_by("-id")
+    done = Job.objects.filter(kind=Job.Kind.NEAR_COPIES, state=Job.State.DONE, detail__has_key="last_id")
+    return done.order_by("-id")
 
 
 def _seen() -> int:
@@ -134,17 +136,20 @@ def work(job: Job, progress: Progress, *, gives_way: bool = True) -> None:
     if scope is None:
         progress.report(stage="Nothing is new", detail=last.detail if (last := _done().first()) else {})
         return
+
+    def report(*, done: int, total: int, stage: str) -> None:
+        if gives_way and Job.objects.active().exclude(pk=job.pk).exists():
+            raise jobs.Postponed
+        progress.report(done=done, total=total, stage=stage)
+
     with _signatures(job) as signed:
-        progress.report(stage="Reading tweets", total=scope.last_id - scope.first_id + 1)
         for done in _sign(scope, signed):
-            if gives_way and Job.objects.active().exclude(pk=job.pk).exists():
-                raise jobs.Postponed
-            progress.report(done=done)
-        progress.report(stage="Comparing them, band by band", done=0, total=near_copies.BANDS)
+            report(done=done, total=scope.last_id - scope.first_id + 1, stage="Reading tweets")
+        compared = partial(report, total=near_copies.BANDS, stage="Comparing them, band by band")
         parents = near_copies.join(
-            signed.bands(), joined=_known_pairs(signed.ids()), tick=lambda band: progress.report(done=band)
+            signed.bands(), joined=_known_pairs(signed.ids()), tick=lambda band: compared(done=band)
         )
-        counts = _write_groups(signed.ids(), parents, progress)
+        counts = _write_groups(signed.ids(), parents, partial(report, stage="Writing groups"))
     by = Tweet.objects.filter(id=scope.last_id).values_list("import_id", flat=True).first()
     progress.report(detail={"last_import": by, "tweets": signed.count, **counts})
 
@@ -258,19 +263,20 @@ def _known_pairs(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.
 # Writing groups -------------------------------------------------------------------------------------------
 
 
-def _write_groups(ids: NDArray[np.int64], parents: NDArray[np.int64], progress: Progress) -> dict[str, int]:
+def _write_groups(
+    ids: NDArray[np.int64], parents: NDArray[np.int64], report: Callable[..., None]
+) -> dict[str, int]:
     """Give the members of each group of two or more the group of its leader, in order of id."""
     joined = near_copies.joined_texts(parents)
     members = np.union1d(joined, parents[joined])
     member_ids = ids[members]
     number = np.unique(parents[members], return_inverse=True)[1]
     values = _leaders_groups(member_ids, number)
-    progress.report(stage="Writing groups", done=0, total=len(member_ids))
     written = 0
     for start in range(0, len(member_ids), WRITE):
         part = slice(start, start + WRITE)
         written += _write(member_ids[part], values[number[part]])
-        progress.report(done=min(start + WRITE, len(member_ids)))
+        report(done=min(start + WRITE, len(member_ids)), total=len(member_ids))
     return {"groups": len(values), "near_copies": len(member_ids), "written": written}
 
 

@@ -154,6 +154,9 @@ def test_the_clock_leaves_a_failed_look_alone_for_an_hour():
 
 def test_nothing_to_look_at_is_no_failure():
     assert look().state == Job.State.DONE
+    add(NEWS)
+    assert look().detail["tweets"] == 1
+    assert look().detail["tweets"] == 1  # of the look before
 
 
 # Going on and giving way ------------------------------------------------------------------------------------
