@@ -205,6 +205,18 @@ def test_times_of_parquet_are_those_of_single_cells(moments, unit, zone):
     check_dates(pa.array([moment and moment.date() for moment in moments], pa.date32()))
 
 
+def test_dates_just_beside_the_calendar_and_the_clock():
+    cells = [
+        "2019-02-29", "2020-02-29", "1900-01-01", "2200-12-31", "2201-01-01", "2019-00-10", "2019-13-10", "2019-04-31",
+        *(f"2019-04-05T{time}" for time in ("24:00:00", "23:60:00", "23:59:60", "23:59:59", "00:00:00Z", "00:00:00z")),
+        *(f"2019-04-05T06:07:08{zone}" for zone in ("+24:00", "-23:59", "+00:60", "+05:45", "_05:45", ".1234567")),
+        *(f"Wed {day} 20:19:24 +0000 2018" for day in ("Oct 00", "Oct 32", "Okt 10", "Feb 29", "oct 10")),
+        "W3d Oct 10 20:19:24 +0000 2018", "1512010201040", "0099999999", "4999999999", "5000000000",
+    ]  # fmt: skip
+    for column in as_columns(cells):
+        check_dates(column, cells)
+
+
 def test_the_usual_dates_need_no_single_cell(monkeypatch):
     monkeypatch.setattr(columns, "date_of", None)
     cells = [
