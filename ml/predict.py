@@ -52,19 +52,12 @@ class Predictor:
         result = np.empty((len(texts), 1 + len(self.tags)), np.float32)
         for first in range(0, len(texts), PART):
             part = text.strings(texts[first : first + PART])
-            order = self._order(part)
+            order = order_of(part, by_length=self._accurate)
             for start in range(0, len(order), self._batch):
                 some = order[start : start + self._batch]
                 batch = text.joined(part.take(pa.array(some)))
                 result[first + some] = self._probabilities(batch).numpy()
         return result
-
-    def _order(self, texts: pa.Array) -> NDArray[np.int64]:
-        """Plain ASCII first, as a batch of it takes a faster path; for the accurate graph short texts before long."""
-        beyond_ascii = ~pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)
-        if self._accurate:
-            return np.lexsort((pc.binary_length(texts).to_numpy(), beyond_ascii))
-        return np.argsort(beyond_ascii, kind="stable")
 
     def words(self, texts: Sequence[str]) -> list[list[tuple[int, int, float]]]:
         """For each text its words as (start, end, weight), in characters; weight −1 (NDA) … 1 (DA).
@@ -84,6 +77,14 @@ class Predictor:
                     if end > begin
                 ])  # fmt: skip
         return result
+
+
+def order_of(texts: pa.Array, *, by_length: bool) -> NDArray[np.int64]:
+    """Plain ASCII first: a batch of it takes a faster path. By length: short texts before long ones."""
+    beyond_ascii = ~pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)
+    if by_length:
+        return np.lexsort((pc.binary_length(texts).to_numpy(), beyond_ascii))
+    return np.argsort(beyond_ascii, kind="stable")
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Predictor:
