@@ -22,6 +22,7 @@ from ml import text
 
 TABLES = ("word_table", "pair_table", "vectors")  # row 0 of each: unknown
 WIDTHS = (2, 3)  # words that a filter of the convolution spans
+NOWHERE = -1e9  # below anything that a filter finds
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Tagger(keras.Model):  # type: ignore[misc]
         self.word_table = self._table("word_table", len(vocabulary.words), shape.outputs)
         self.pair_table = self._table("pair_table", len(vocabulary.pairs), shape.outputs)
         self.bias = self.add_weight(name="bias", shape=(shape.outputs,), initializer="zeros")
+        self.folded: list[list[tf.Tensor]] = []  # tables of the convolution, once `fold` made them
         if shape.architecture == "accurate":
             self.vectors = self._table("vectors", len(vocabulary.words), shape.word_dims)
             self.convolutions = [
@@ -102,7 +104,10 @@ class Tagger(keras.Model):  # type: ignore[misc]
         result += _sum(self.pair_table, known_pairs, tf.gather(rows, first), count)
         if self.shape_.architecture == "accurate":
             padded = self._padded(known, rows, count)
-            result += self.convolve(tf.gather(self.vectors, padded), padded, training)
+            if self.folded and not training:
+                result += self._convolve_folded(padded)
+            else:
+                result += self.convolve(tf.gather(self.vectors, padded), padded, training)
         return result
 
     def _padded(self, known: tf.Tensor, rows: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
@@ -116,6 +121,33 @@ class Tagger(keras.Model):  # type: ignore[misc]
         vectors = self.word_dropout(vectors * known, training=training)
         found = [tf.reduce_max(layer(vectors) * known, axis=1) for layer in self.convolutions]
         return self.deep(self.dropout(tf.concat(found, axis=1), training=training))
+
+    def fold(self) -> None:
+        """Before scoring: work out once what each word adds to each filter from each place of its window.
+
+        Then look-ups take the place of multiplications: twice the speed, the same logits but for rounding. Costs
+        float32 [words + 1, filters] for each of the five places: 170 MB for 65,000 words.
+        """
+        self.folded = []
+        for layer in self.convolutions:
+            places = [tf.matmul(self.vectors, kernel) for kernel in tf.unstack(layer.kernel)]
+            middle = (len(places) - 1) // 2
+            # Where no known word stands, no filter finds anything: its maximum must lie elsewhere.
+            nothing = tf.fill([1, places[middle].shape[1]], NOWHERE)
+            places[middle] = tf.concat([nothing, places[middle][1:]], axis=0)
+            self.folded.append(places)
+
+    def _convolve_folded(self, padded: tf.Tensor) -> tf.Tensor:
+        """`convolve`, from the tables that `fold` made."""
+        length = tf.shape(padded)[1]
+        around = tf.pad(padded, [[0, 0], [1, 1]])
+        found = []
+        for layer, places in zip(self.convolutions, self.folded, strict=True):
+            first = 1 - (len(places) - 1) // 2
+            shifted = [around[:, first + place : first + place + length] for place in range(len(places))]
+            looked_up = [tf.gather(table, rows) for table, rows in zip(places, shifted, strict=True)]
+            found.append(tf.nn.relu(tf.reduce_max(sum(looked_up[1:], looked_up[0]), axis=1) + layer.bias))
+        return self.deep(tf.concat(found, axis=1))
 
     def contributions(self, whole: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
         """The words of each text, and what each adds to the logit of DA: gradient × input over its vectors.

@@ -27,7 +27,7 @@ from ml import artefact, files, text
 
 PART = 1 << 18  # texts put in order at a time
 FAST_BATCH = 16_384  # texts in one call of the graph: fewer cost more for the call, more leave the cache
-ACCURATE_BATCH = 256  # the same for the accurate graph; a convolution costs as much as its longest text
+ACCURATE_BATCH = 512  # the same for the accurate graph; a convolution costs as much as its longest text
 
 
 class Predictor:
@@ -39,6 +39,8 @@ class Predictor:
         self.description = description
         self._accurate = model.shape_.architecture == "accurate"
         self._batch = ACCURATE_BATCH if self._accurate else FAST_BATCH
+        if self._accurate:
+            model.fold()
         slopes = tf.constant([scale["slope"] for scale in description["scales"]], tf.float32)
         intercepts = tf.constant([scale["intercept"] for scale in description["scales"]], tf.float32)
         signature = [tf.TensorSpec([], tf.string)]

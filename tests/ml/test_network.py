@@ -39,3 +39,18 @@ def test_contributions_of_the_sum_add_up_to_the_logit(trained):
     _, shares = model.contributions(text.join(texts))
     summed = tf.reduce_sum(shares, axis=1).numpy() + model.bias.numpy()[0]
     assert np.allclose(summed, model(texts).numpy()[:, 0], atol=1e-4)
+
+
+def test_the_folded_convolution_gives_the_same_logits(trained):
+    import tensorflow as tf
+
+    from ml import artefact
+
+    model, _ = artefact.load(trained["accurate"][0] / "model.zip")
+    texts = tf.constant(
+        [*invented_examples(60)["text"], "", "qqzx", "oxy", "qqzx oxy wwvk", "oxy vodka " * 40]
+    )
+    plain = model(texts).numpy()
+    model.fold()
+    assert model.folded
+    assert np.allclose(model(texts).numpy(), plain, atol=1e-5)
