@@ -112,7 +112,7 @@ class Coverage:
 
 
 def coverage() -> Coverage:
-    """Four look-ups by index."""
+    """Three look-ups by index."""
     at_all = _done().filter(detail__everything=True).first()
     last = Tweet.objects.aggregate(last=Max("id"))["last"] or 0
     seen = at_all.detail["last_id"] if at_all else 0

@@ -7,7 +7,7 @@ from typing import Any
 from django import template
 from django.conf import settings
 
-from labeling import search_index
+from labeling import near_copies, search_index
 from labeling.models import Verdict
 
 register = template.Library()
@@ -58,3 +58,9 @@ def verdict_class(verdict: int | None) -> str:
 def search_coverage() -> dict[str, Any]:
     """What a search cannot find yet."""
     return {"coverage": search_index.coverage()}
+
+
+@register.inclusion_tag("labeling/_copies_coverage.html")
+def copies_coverage() -> dict[str, Any]:
+    """How far near copies were looked for."""
+    return {"coverage": near_copies.coverage()}

@@ -247,7 +247,6 @@ def tweet_copies(request: HttpRequest, pk: int) -> HttpResponse:
         "rows": [(copy, label_of(copy, tags)) for copy in rows[: tweets.PAGE_SIZE]],
         "after": after,
         "next_after": rows[tweets.PAGE_SIZE - 1].pk if len(rows) > tweets.PAGE_SIZE else None,
-        "coverage": near_copies.coverage(),
     }
     return render(request, "labeling/tweet_copies.html", context)
 

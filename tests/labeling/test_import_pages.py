@@ -11,7 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from labeling import importing, jobs
 from labeling.models import AuditEvent, Import, Job, Source, Tweet
-from tests.factories import make_import, make_tag
+from tests.factories import make_import, make_tag, make_tweet
 
 pytestmark = pytest.mark.django_db
 
@@ -185,7 +185,7 @@ def test_the_list_costs_the_same_whatever_its_length(page, django_assert_num_que
     url = reverse("labeling:import-list")
     page.get(url)
     make_import()
-    with django_assert_num_queries(5) as few:
+    with django_assert_num_queries(8) as few:
         page.get(url)
     for _ in range(60):
         make_import()
@@ -226,3 +226,18 @@ def test_wrong_methods_are_refused(page):
         assert page.get(reverse(f"labeling:import-{name}", args=[row.pk])).status_code == 405
     assert page.post(reverse("labeling:import-list")).status_code == 405
     assert page.post(reverse("labeling:import-rejected", args=[row.pk])).status_code == 405
+
+
+def test_the_list_says_how_far_near_copies_were_looked_for(page):
+    row = make_import()
+    make_tweet("an early one", id=5)
+    url = reverse("labeling:import-list")
+    assert "have not been compared with each other yet" in page.get(url).text
+    detail = {"everything": True, "first_id": 1, "last_id": 5, "last_import": row.pk}
+    Job.objects.create(kind=Job.Kind.NEAR_COPIES, state=Job.State.DONE, detail=detail)
+    assert "all tweets were compared with each other." in page.get(url).text
+    make_tweet("a later one", id=6)
+    assert (
+        f"import {row.pk}</a> were compared with each other, later ones among themselves"
+        in page.get(url).text
+    )
