@@ -193,6 +193,7 @@ def work(job: Job, progress: Progress) -> Job | None:
             row.refresh_from_db()
             raise JobError(_with_count(str(error), row)) from error
     row.refresh_from_db()
+    search_index.drop_empty(row)
     if row.file:  # it holds names of authors; what is imported holds only their hashes
         row.file.delete()
     progress.report(stage="Finishing", done=row.rows_read, total=row.rows_read)

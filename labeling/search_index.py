@@ -45,6 +45,12 @@ def open_segment(row: Import) -> int:
     return last + 1
 
 
+def drop_empty(row: Import) -> None:
+    """An import of nothing but duplicates has opened a segment that holds no tweet: there is nothing to build."""
+    if not row.imported:
+        SearchIndex.objects.filter(import_row=row).delete()
+
+
 def tweets_in(index: SearchIndex) -> int:
     """About how many tweets an index has or will have: what its import has brought beyond the segments before."""
     if index.tweets or index.import_row_id is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import hmac
 import io
 import json
 import threading
@@ -18,11 +19,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from labeling import import_process, import_writing, importing, jobs
+from labeling import import_process, import_writing, importing, jobs, search_index
 from labeling.batches import read_message
 from labeling.identity import AuthorHasher, dedupe_keys
 from labeling.mapping import BadCellError, Mapping, date_of, guess_mapping, id_of, tags_of
-from labeling.models import Annotation, Import, Job, Label, Origin, Source, Tag, Tweet, Verdict
+from labeling.models import Annotation, Import, Job, Label, Origin, SearchIndex, Source, Tag, Tweet, Verdict
 from labeling.reading import UnreadableFileError
 from tests.factories import make_tag
 
@@ -131,6 +132,62 @@ def test_the_same_file_twice_adds_nothing(file):
     assert counts(run(path)) == (2, 1, 0)
     assert counts(run(path)) == (0, 3, 0)
     assert Tweet.objects.count() == 2
+
+
+def test_rows_after_the_first_ones_wait_for_a_search_index_of_their_own(file, settings, monkeypatch):
+    monkeypatch.setattr(search_index, "SEGMENT_AFTER", 25)
+    settings.IMPORT_BATCH_ROWS = 10
+    path = file("id,text\n" + "".join(f"{n},text {n}\n" for n in range(60)))
+    assert counts(run(path)) == (60, 0, 0)
+    found = dict(Tweet.objects.values_list("external_id", "search_segment"))
+    assert found == {str(n): int(n >= 25) for n in range(60)}
+    assert counts(run(path)) == (0, 60, 0)
+    assert SearchIndex.objects.count() == 1
+
+
+def test_a_large_batch_is_written_in_the_order_of_its_keys_and_a_small_one_in_that_of_the_file(
+    file, monkeypatch
+):
+    run(file("id,text\n" + "".join(f"a{n},text {n}\n" for n in range(50))))
+    assert [tweet.external_id for tweet in Tweet.objects.order_by("id")] == [f"a{n}" for n in range(50)]
+    monkeypatch.setattr(import_writing, "LARGE", 20)
+    monkeypatch.setattr(import_writing, "PIECE_ROWS", 7)
+    run(file("id,text\n" + "".join(f"b{n},text {n}\n" for n in range(50))))
+    tweets = list(Tweet.objects.filter(external_id__startswith="b").order_by("id"))
+    assert [tweet.dedupe_key for tweet in tweets] == sorted(tweet.dedupe_key for tweet in tweets)
+    assert {(tweet.external_id, tweet.text) for tweet in tweets} == {
+        (f"b{n}", f"text {n}") for n in range(50)
+    }
+
+
+def test_odd_rows_keep_their_place_among_those_that_are_read_by_columns(file):
+    make_tag("alpha")
+    lines = [
+        {"id": "1", "text": "one", "author": "ann", "date": "2020-01-02T03:04:05Z"},
+        {
+            "id": 2.0,
+            "text": " two",
+            "author": " ann ",
+            "date": "Thu, 02 Jan 2020 03:04:05 GMT",
+            "tags": ["alpha"],
+        },
+        {"id": "3", "text": "  "},
+        {"id": None, "text": "four", "author": None, "date": "soon"},
+        {"id": " 5", "text": 5, "tags": []},
+    ]
+    row = run(file("".join(json.dumps(line) + "\n" for line in lines), "tweets.jsonl"))
+    assert counts(row) == (4, 0, 1)
+    assert rejected(row) == [(3, "The row has no text.")]
+    assert row.undated == 1
+    first, second, third, last = Tweet.objects.order_by("id")
+    assert (first.external_id, first.text, first.posted_at) == ("1", "one", second.posted_at)
+    assert first.author_hash == second.author_hash == AuthorHasher(importing.author_key()).hash("ann")
+    assert (second.external_id, second.text) == ("2", " two")
+    assert (third.external_id, third.text, third.author_hash, third.posted_at) == ("", "four", None, None)
+    assert (last.external_id, last.text) == ("5", "5")
+    assert set(Label.objects.values_list("tweet_id", flat=True)) == {second.pk, last.pk}
+    keys = dedupe_keys(Source.GENERAL, [("1", "one"), ("2", " two"), ("", "four"), ("5", "5")])
+    assert [tweet.dedupe_key for tweet in (first, second, third, last)] == keys.tolist()
 
 
 def test_the_same_id_is_another_tweet_in_the_other_source(file):
@@ -480,6 +537,12 @@ def test_tags_in_a_cell():
 def test_guesses(columns, rows, expected):
     guessed = guess_mapping(columns, rows)
     assert {part: getattr(guessed, part) for part in expected} == expected
+
+
+def test_an_author_is_hashed_as_hmac_does():
+    for key in ("", "k", "k" * 64, "k" * 65):
+        expected = hmac.digest(key.encode(), b"ann", "sha256").hex()[:32]
+        assert AuthorHasher(key).hash(" ann ") == expected
 
 
 def test_the_hash_of_an_id_never_changes():
