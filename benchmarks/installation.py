@@ -72,7 +72,7 @@ class Installation:
     def _start_servers(self) -> subprocess.Popen[str]:
         servers = subprocess.Popen(
             [sys.executable, "-m", "tagger_site.embedded"],
-            cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+            cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip
         assert servers.stdout
@@ -216,7 +216,7 @@ class Site:
     def post(self, path: str, fields: dict[str, str], *, file: Path | None = None) -> str:
         """Submit a form, with a file or without; the address that it leads to."""
         token = next((cookie.value for cookie in self._cookies if cookie.name == "csrftoken"), "") or ""
-        body, kind = _multipart({**fields, "csrfmiddlewaretoken": token}, file)
+        body, kind = multipart({**fields, "csrfmiddlewaretoken": token}, file)
         request = urllib.request.Request(f"{self.address}{path}", body, {"Content-Type": kind})
         with self._browser.open(request, timeout=600) as answer:
             return str(answer.url).removeprefix(self.address)
@@ -235,14 +235,14 @@ class Site:
         return found
 
 
-def _multipart(fields: dict[str, str], file: Path | None) -> tuple[bytes, str]:
+def multipart(fields: dict[str, str], file: Path | None, *, field: str = "file") -> tuple[bytes, str]:
     mark = secrets.token_hex(16)
     parts = [
         f'--{mark}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
         for name, value in fields.items()
     ]
     if file:
-        head = f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{file.name}"\r\n\r\n'
+        head = f'--{mark}\r\nContent-Disposition: form-data; name="{field}"; filename="{file.name}"\r\n\r\n'
         parts.append(head.encode() + file.read_bytes() + b"\r\n")
     return b"".join([*parts, f"--{mark}--\r\n".encode()]), f"multipart/form-data; boundary={mark}"
 

@@ -45,13 +45,13 @@ from tagger_site import embedded
 SERVERS = embedded.use()  # held until the process ends; None where DATABASE_URL and REDIS_URL name others
 django.setup()
 
-import pages_data  # type: ignore[import-not-found]  # beside this script
 from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from benchmarks import pages_data
 from labeling import queues, scoring
 from labeling.flagged import LabelState, floor_of
 from labeling.models import ModelVersion, Queue, QueueItem, ScoringRun, Source, Tag, Tweet

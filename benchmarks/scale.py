@@ -407,9 +407,14 @@ def add(run: Run) -> Figures:
         if version is None:
             return {**figures, "scored_seconds": None, "reason": "no version is active"}
         scored = "SELECT count(*) FROM labeling_score WHERE version_id = %s AND tweet_id BETWEEN %s AND %s"
-        wait_until(
-            lambda: run.installation.value(scored, [version, first, last]) == ADDED, seconds=600, every=0.3
-        )
+        try:
+            wait_until(
+                lambda: run.installation.value(scored, [version, first, last]) == ADDED,
+                seconds=180,
+                every=0.3,
+            )
+        except CommandFailed:
+            return {**figures, "scored_seconds": None, "reason": "not scored after three minutes"}
         return {**figures, "scored_seconds": time.perf_counter() - began}
 
 
