@@ -165,6 +165,8 @@ class Peer(Product):
                 environment=dict(os.environ),
                 postgres=None,
             )
+        if self.about()["version"]:
+            return
         extras = ["psycopg2-binary"] if self.postgres_url else []
         done = subprocess.run(
             [str(self.python), "-m", "pip", "install", "-q", "--disable-pip-version-check", self.package, *self.also, *extras],

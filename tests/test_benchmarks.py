@@ -1,0 +1,130 @@
+"""The benchmarks work, at a small size; how fast anything is, is not asked here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks import corpus, scale
+from tests.services.conftest import servers_of, wait_until
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL_STEPS = "train,score_one,drop,score_two,disk,add"
+
+
+def test_the_corpus_says_exactly_how_many_duplicates_it_holds(tmp_path):
+    made = corpus.make(tmp_path, rows=30_000, specific=2_000)
+    table = pq.read_table(tmp_path / "general.parquet")
+    ids = table["id"]
+    assert table.num_rows == made["general"]["rows"] == 30_000
+    assert len(pc.unique(ids)) == 30_000 - made["general"]["duplicates"]
+    assert made["general"]["duplicates"] > 150
+    assert made["general"]["near_copies"] > 300
+    assert pc.all(pc.equal(pc.utf8_length(ids), 19)).as_py()
+    assert 70 < pc.mean(pc.binary_length(table["text"])).as_py() < 90
+
+
+def test_equal_ids_have_equal_texts_across_chunks():
+    tables = [table for table, _ in corpus.chunks(corpus.CHUNK + 60_000)]
+    ids = pc.unique(pc.binary_join_element_wise(tables[1]["id"], ""))
+    both = [pc.binary_join_element_wise(table["id"], table["text"], " ") for table in tables]
+    assert len(pc.unique(both[1])) == len(ids)
+    again = pc.is_in(tables[0]["id"], value_set=ids)
+    assert pc.sum(again).as_py() > 50  # duplicates of rows that came long before
+    assert pc.all(pc.is_in(both[0].filter(again), value_set=pc.unique(both[1]))).as_py()
+
+
+def test_a_corpus_is_the_same_for_the_same_seed_and_begins_like_a_larger_one():
+    def first_rows(rows, seed):
+        return next(iter(corpus.chunks(rows, seed=seed)))[0].slice(0, 1_000)
+
+    assert first_rows(1_000, 1).equals(first_rows(5_000, 1))
+    assert not first_rows(1_000, 1).equals(first_rows(1_000, 2))
+
+
+def test_csv_and_parquet_hold_the_same_texts(tmp_path):
+    corpus.make(tmp_path, rows=2_000, specific=500)
+    strings = pyarrow.csv.ConvertOptions(column_types={"id": "string"})
+    lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    read = pyarrow.csv.read_csv(tmp_path / "specific.csv", parse_options=lines, convert_options=strings)
+    table = pq.read_table(tmp_path / "specific.parquet")
+    assert read["text"].to_pylist() == table["text"].to_pylist()
+    assert all(table["tags"].to_pylist())
+
+
+def test_what_was_not_measured_is_no_figure_and_keeps_no_limit():
+    lines = scale.table(
+        {"rows": 2_000_000, "steps": {"import_general": {"seconds": None, "reason": "no disk"}}}
+    )
+    assert {line.verdict for line in lines} == {"not measured"}
+
+
+def test_limits_of_seconds_shrink_with_the_corpus():
+    steps = {"import_general": {"seconds": 11.0, "rows_per_second": 181_818}}
+    first, second, *_ = scale.table({"rows": 2_000_000, "steps": steps})
+    assert (first.limit, first.verdict, second.verdict) == (12.0, "kept", "kept")
+    steps["import_general"]["seconds"] = 13.0
+    assert scale.table({"rows": 2_000_000, "steps": steps})[0].verdict == "MISSED"
+
+
+def test_growth_compares_a_smaller_run_with_a_larger_one():
+    def run(rows, seconds, ms):
+        page = {"home": {"p95_ms": ms, "limit_ms": 60}}
+        return {"rows": rows, "steps": {"import_general": {"seconds": seconds}, "pages": {"pages": page}}}
+
+    imports, home = scale.growth(run(2_000_000, 10, 20), run(20_000_000, 110, 40))
+    assert (imports.value, imports.limit, imports.verdict) == (11, pytest.approx(11.5), "kept")
+    assert (home.value, home.verdict) == (2, "MISSED")
+
+
+def test_steps_are_chosen_by_name_or_left_out():
+    assert scale.steps_of("train,corpus") == ["corpus", "train"]
+    assert "kill" not in scale.steps_of("-kill,-import_csv")
+    with pytest.raises(SystemExit):
+        scale.steps_of("walk")
+
+
+def run_scale(folder: Path, steps: str) -> dict:
+    """Run some steps in an installation of their own; its figures. Fails where a step has failed."""
+    figures = folder / "scale.json"
+    command = [sys.executable, "benchmarks/scale.py", "--rows", "6000", "--specific", "1500", "--stop"]
+    done = subprocess.run(
+        [*command, "--steps", steps, "--dir", str(folder), "--json", str(figures), "--requests", "1"],
+        cwd=ROOT, env={**os.environ, "DATABASE_URL": "", "REDIS_URL": ""}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_until(lambda: not servers_of(folder / "var"))
+    return json.loads(figures.read_text())["steps"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("scale")
+    made.chmod(0o755)
+    return made
+
+
+@pytest.mark.services
+def test_a_small_corpus_goes_through_import_and_search(folder):
+    steps = run_scale(folder, "corpus,import_general,import_specific,background,rules")
+    assert steps["import_general"]["duplicates"] == steps["corpus"]["general"]["duplicates"]
+    assert steps["import_general"]["peak_rss"] > 50
+    assert steps["import_general"]["postgres_cpu_seconds"] > 0
+    assert {job["state"] for job in steps["background"]["jobs"]} == {"done"}
+
+
+@pytest.mark.services
+@pytest.mark.tensorflow
+def test_a_small_corpus_goes_through_training_scoring_and_an_addition(folder):
+    steps = run_scale(folder, MODEL_STEPS)
+    assert steps["score_two"]["tweets"] == steps["drop"]["scores"]
+    assert steps["disk"]["relations"]
+    assert steps["add"]["visible_seconds"] > 0
