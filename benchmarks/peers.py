@@ -252,10 +252,14 @@ class Peer(Product):
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self.processes[-1].poll() is None:
             try:
-                self.ask("GET", path)
+                self.browser.open(f"{self.address}{path}", timeout=30).close()
                 return
-            except (OSError, measuring.CommandFailed):
-                time.sleep(0.3)
+            except urllib.error.HTTPError as error:
+                if error.code < 500:  # it answers: not without a log-in, or not there
+                    return
+            except OSError:
+                pass
+            time.sleep(0.3)
         raise measuring.CommandFailed(f"{self.name} does not start: see {self.folder}/log.txt")
 
     def about(self) -> dict[str, Any]:
@@ -329,7 +333,12 @@ class Doccano(Peer):
     """`doccano webserver` and `doccano task`; one project for each round; upload, then its task; the examples' API."""
 
     name = package = "doccano"
-    also = ("marshmallow<4",)  # 1.8.4 does not start with 4
+    also = (
+        "marshmallow<4",
+        "numpy<2",
+        "scipy<1.14",
+        "scikit-learn<1.6",
+    )  # 1.8.4 does not start with newer ones
     home_variable = "DOCCANO_HOME"
 
     def environment(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The whole product at any size, against the limits that it is meant to keep.
 
     python benchmarks/scale.py --rows 20000000 --dir FOLDER --json scale.json [--compare smaller.json] [--steps …]
-    python benchmarks/scale.py --markdown scale.json
+    python benchmarks/scale.py --markdown scale.json [--compare smaller.json]
 
 Makes a corpus, then goes through the product's own commands and pages in an installation of its own below FOLDER
 (or on the servers of DATABASE_URL and REDIS_URL, whose database must be empty): import, search, training, scoring,
@@ -569,6 +569,27 @@ def growth(small: Figures, large: Figures) -> list[Line]:
     return lines
 
 
+def fit(small: Figures, large: Figures) -> list[Line]:
+    """seconds = a + b · million rows / workers, through the two runs; bytes a row between them."""
+    lines = []
+    for step, key in (("import_general", "seconds"), ("import_csv", "seconds"), ("background", "search_seconds"),
+                      ("rules", "seconds"), ("score_one", "seconds"), ("score_two", "seconds")):  # fmt: skip
+        values = [run["steps"].get(step, {}).get(key) for run in (small, large)]
+        if None in values:
+            continue
+        millions = [run["rows"] / 1e6 for run in (small, large)]
+        workers = large["steps"][step].get("workers", 1)
+        slope = (values[1] - values[0]) / (millions[1] - millions[0])
+        lines.append(Line(f"{step}: a", values[0] - slope * millions[0]))
+        lines.append(Line(f"{step}: b, {workers} × seconds per million rows", slope * workers))
+    before, after = (run["steps"].get("disk", {}).get("relations", {}) for run in (small, large))
+    rows = large["rows"] - small["rows"]
+    for name in (name for name in after if name in before):
+        if (grown := (after[name] - before[name]) / rows) >= 0.5:
+            lines.append(Line(f"{name}, bytes a row", grown, unit="bytes"))
+    return lines
+
+
 def print_table(lines: list[Line], *, markdown: bool = False) -> None:
     if markdown:
         print("| what | measured | limit | |\n|---|---|---|---|")
@@ -638,7 +659,10 @@ def options() -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=200, help="of each page")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     parser.add_argument(
-        "--compare", type=Path, metavar="FILE", help="figures of a smaller run: prints how they grow"
+        "--compare",
+        type=Path,
+        metavar="FILE",
+        help="figures of a smaller run: prints how they grow, and a formula",
     )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="only print the table of such a file")
     parser.add_argument("--stop", action="store_true", help="stop at the first step that fails")
@@ -658,7 +682,10 @@ def steps_of(words: str | None) -> list[str]:
 def main() -> int:
     given = options()
     if given.markdown:
-        print_table(table(json.loads(given.markdown.read_text())), markdown=True)
+        shown = json.loads(given.markdown.read_text())
+        smaller = json.loads(given.compare.read_text()) if given.compare else None
+        lines = table(shown) + (growth(smaller, shown) + fit(smaller, shown) if smaller else [])
+        print_table(lines, markdown=True)
         return 0
     chosen = steps_of(given.steps)
     folder = (given.dir or ROOT / "var" / "scale").resolve()
@@ -682,7 +709,8 @@ def main() -> int:
         given.json.write_text(json.dumps(result, indent=1, default=str))
     lines = table(result)
     if given.compare:
-        lines += growth(json.loads(given.compare.read_text()), result)
+        smaller = json.loads(given.compare.read_text())
+        lines += growth(smaller, result) + fit(smaller, result)
     print_table(lines)
     if given.delete and installation.is_embedded:
         installation.remove()

@@ -85,6 +85,14 @@ def test_growth_compares_a_smaller_run_with_a_larger_one():
     assert (home.value, home.verdict) == (2, "MISSED")
 
 
+def test_the_formula_goes_through_both_runs():
+    def run(rows, seconds):
+        return {"rows": rows, "steps": {"score_two": {"seconds": seconds, "workers": 2}}}
+
+    a, b = scale.fit(run(2_000_000, 13.0), run(20_000_000, 103.0))
+    assert (a.value, b.value) == (pytest.approx(3.0), pytest.approx(10.0))
+
+
 def test_steps_are_chosen_by_name_or_left_out():
     assert scale.steps_of("train,corpus") == ["corpus", "train"]
     assert "kill" not in scale.steps_of("-kill,-import_csv")
