@@ -23,6 +23,7 @@ from labeling.copy_rows import COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, set_segm
 from labeling.jobs import Superseded
 from labeling.labels import derive_labels
 from labeling.models import Import, Origin
+from labeling.models.tweets import ADDING_LOCK
 
 PIECE_ROWS = 20_000  # copied out of a batch and handed to the server at once
 LARGE = 10_000  # rows that are written in the order of their keys
@@ -104,6 +105,7 @@ class Writing:
         with transaction.atomic(), connection.cursor() as cursor:
             # A crash of the server may lose the last batches, but then their counts as well.
             cursor.execute("SET LOCAL synchronous_commit = off")
+            cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [ADDING_LOCK])
             if len(batch.keys):
                 self.leave_out(_present(cursor, self.keys))
                 cursor.copy_expert(

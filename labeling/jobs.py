@@ -11,16 +11,16 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, close_old_connections, connection, transaction
-from django.db.models import F, Q
+from django.db.models import F, Func, IntegerField, Q
 from django.utils import timezone
 
 from labeling.models import Job
-from labeling.models.jobs import STALE_AFTER
 
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 5
 REPORT_SECONDS = 0.5  # progress is written at most this often
+BACKEND_PID = Func(function="pg_backend_pid", output_field=IntegerField())
 
 
 class AlreadyRunning(Exception):
@@ -112,9 +112,14 @@ class Progress:
 def claim_job(job_id: int) -> Job | None:
     """Move queued → running, or take over an abandoned run. None when it is somebody else's or has ended."""
     now = timezone.now()
-    free = Q(state=Job.State.QUEUED) | Q(state=Job.State.RUNNING, heartbeat_at__lt=now - STALE_AFTER)
-    claimed = Job.objects.filter(free, pk=job_id).update(
-        state=Job.State.RUNNING, attempt=F("attempt") + 1, started_at=now, heartbeat_at=now, error=""
+    free = Job.objects.filter(pk=job_id, state=Job.State.QUEUED) | Job.objects.abandoned().filter(pk=job_id)
+    claimed = free.update(
+        state=Job.State.RUNNING,
+        attempt=F("attempt") + 1,
+        started_at=now,
+        heartbeat_at=now,
+        backend_pid=BACKEND_PID,
+        error="",
     )
     return Job.objects.get(pk=job_id) if claimed else None
 
@@ -178,7 +183,7 @@ def _beat(job_id: int, attempt: int, stop: threading.Event) -> None:
         while not stop.wait(HEARTBEAT_SECONDS):
             try:
                 Job.objects.filter(pk=job_id, attempt=attempt, state=Job.State.RUNNING).update(
-                    heartbeat_at=timezone.now()
+                    heartbeat_at=timezone.now(), backend_pid=BACKEND_PID
                 )
             except Exception:  # a lost connection: try again at the next beat
                 logger.warning("Heartbeat of job %s failed", job_id, exc_info=True)

@@ -169,7 +169,7 @@ def _sign(scope: Scope, signed: _Signed) -> Iterator[int]:
     first = max(scope.first_id, signed.last_id + 1)
     for start in range(first, scope.last_id + 1, READ):
         tweets = read_tweets(start, min(start + READ - 1, scope.last_id))
-        signed.append(tweets["id"].to_numpy(), near_copies.sign(groups.normalise(tweets["text"].to_pylist())))
+        signed.append(tweets.id, near_copies.sign(groups.normalise(tweets.text.to_pylist())))
         yield start - scope.first_id
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from labeling import model_files
 from labeling.jobs import JobError
 from labeling.models import ModelVersion
 
@@ -35,21 +35,22 @@ def predictor_of(version: ModelVersion) -> Predictor:
     """The model of a version. Raises JobError when its file is missing or is not the one that was trained."""
     if not version.artefact or not version.sha256:
         raise JobError(f"Version {version.number} has no model file. Train a new version.")
-    return _load(version.artefact.path, version.sha256, version.number)
+    try:
+        path = model_files.local_file(version)
+    except FileNotFoundError as error:
+        raise JobError(
+            f"The model file of version {version.number} is gone. Restore it from a backup."
+        ) from error
+    except model_files.WrongFile as error:
+        raise JobError(
+            f"The model file of version {version.number} is not the one that its training recorded, and was not"
+            " opened. Restore it from a backup, or train a new version."
+        ) from error
+    return _load(str(path), version.number)
 
 
 @lru_cache(maxsize=1)  # half a gigabyte with its runtime: one at a time
-def _load(path: str, sha256: str, number: int) -> Predictor:
-    try:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise JobError(f"The model file of version {number} is gone. Restore it from a backup.") from error
-    if digest != sha256:
-        raise JobError(
-            f"The model file of version {number} is not the one that its training recorded, and was not"
-            " opened. Restore it from a backup, or train a new version."
-        )
+def _load(path: str, number: int) -> Predictor:
     use_one_thread()
     from ml import artefact, predict  # brings TensorFlow: only where scores are computed
 

@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import connection, transaction
-from django.db.models import Sum
+from django.db import OperationalError, connection, transaction
+from django.db.models import Max, Min, Sum
 from django.utils import timezone
 
-from labeling import jobs, score_tables
+from labeling import jobs, score_counts, score_tables
 from labeling.jobs import JobError, Progress
-from labeling.models import FlaggedWords, Job, ModelVersion, ScoringChunk, ScoringRun
+from labeling.models import FlaggedWords, Job, ModelVersion, ScoringChunk, ScoringRun, Tweet
+from labeling.models.tweets import ADDING_LOCK
 from labeling.predictors import Predictor, predictor_of
-from labeling.score_tables import ScoreTables
+from labeling.score_counts import Counts
+from labeling.score_tables import ScoreTables, Tweets
 
 logger = logging.getLogger(__name__)
 
-CHUNK_TWEETS = 50_000  # about a second of the fast model, some seconds of the accurate one
+CHUNK_TWEETS = 100_000  # about a second of the fast model, some seconds of the accurate one
 SMALLEST_CHUNK = 5_000
 CHUNKS_WANTED = 16  # in a small corpus too every worker gets some
-PLAN_WIDTH = 2_000  # ids are counted in ranges of this width, then joined to chunks
 CLAIM_STALE_AFTER = timedelta(seconds=60)  # a chunk claimed for longer has lost its worker
-IDLE_SECONDS = 0.5
+WRITE_SECONDS = (
+    60  # the longest that the server spends on writing a chunk; a worker that is cut off ends there
+)
+IDLE_SECONDS = 0.2
+HORIZON_WAIT_SECONDS = 5
 WORDS_BATCH = 256
-HISTOGRAM_BINS = 50
-HISTOGRAM_LOGIT = 7.0  # bins are equal in the logit of risk, from −7 (0.0009) to 7 (0.9991)
 DEFAULT_THRESHOLD = 0.5
 
 
@@ -57,12 +62,37 @@ def start_run(version: ModelVersion, *, user: AbstractBaseUser | None, activates
     """
     with transaction.atomic():
         job = jobs.create_job(Job.Kind.SCORE, exclusive_key=exclusive_key(version), user=user)
-        run = version.scoring_runs.exclude(job__state=Job.State.DONE).first()
+        run = version.scoring_runs.filter(job__isnull=False).exclude(job__state=Job.State.DONE).first()
         if run is None:
             return ScoringRun.objects.create(version=version, job=job, activates=activates, created_by=user)  # type: ignore[misc]
         run.job, run.activates = job, activates
         run.save(update_fields=["job", "activates"])
         return run
+
+
+def start_overdue() -> ScoringRun | None:
+    """A queued run of the active version over tweets that came after its last one; None when there is none to start.
+
+    Not while an import runs, which would be scored in many small runs, nor after a run that failed or was cancelled.
+    """
+    version = ModelVersion.objects.active()
+    if version is None or Job.objects.active().filter(kind=Job.Kind.IMPORT).exists():
+        return None
+    last = version.scoring_runs.select_related("job").first()
+    if last is None or (last.job is not None and last.job.state != Job.State.DONE):
+        return None
+    newest = Tweet.objects.order_by("-id").values_list("id", flat=True).first()
+    if newest is None or newest <= scored_up_to(version):
+        return None
+    try:
+        return start_run(version, user=None, activates=False)
+    except jobs.AlreadyRunning:
+        return None
+
+
+def scored_up_to(version: ModelVersion) -> int:
+    """Every tweet up to this id has been taken into one of the version's runs."""
+    return version.scoring_runs.aggregate(last=Max("last_id"))["last"] or 0
 
 
 def exclusive_key(version: ModelVersion) -> str:
@@ -97,8 +127,13 @@ class _Scorer:
             )
         limits = self.predictor.thresholds["tags"]
         self.tag_thresholds = [limits.get(name) for name in self.predictor.tags]
-        # Once attached, the unique index exists and tells what is scored; before, chunks tell.
-        self.is_incremental = score_tables.is_attached(self.tables)
+
+    def probabilities(self, tweets: Tweets) -> npt.NDArray[np.float32]:
+        """[n, 1 + T] between 0 and 1: DA first, then the tags. What is not a number counts as 0."""
+        if not len(tweets):
+            return np.empty((0, 1 + len(self.version.tag_ids)), dtype=np.float32)
+        predicted = self.predictor.predict(tweets.text)
+        return np.clip(np.nan_to_num(predicted), 0.0, 1.0).astype(np.float32, copy=False)
 
     @property
     def threshold(self) -> float:
@@ -107,8 +142,7 @@ class _Scorer:
     @property
     def floor(self) -> float:
         """Where the indexes on risk begin. Kept from the first publication, as the indexes are."""
-        stored = self.version.score_summary.get("floor") if self.is_incremental else None
-        return float(stored if stored is not None else score_tables.floor_of(self.threshold))
+        return float(self.version.score_summary.get("floor", score_tables.floor_of(self.threshold)))
 
 
 def threshold_of(version: ModelVersion) -> float:
@@ -123,51 +157,75 @@ def _open(run: ScoringRun, report: Callable[..., None]) -> _Scorer:
 
 
 def plan(run: ScoringRun) -> None:
-    """Cut the ids of all tweets that the version has not scored into chunks. Does nothing the second time.
+    """Cut the ids after those of earlier runs into chunks. Does nothing the second time.
 
-    One grouped query: exact counts for the progress bar, and empty ranges of ids cost nothing.
+    Each chunk begins at the first tweet after the chunk before it, so that gaps between ids cost nothing.
     """
-    if run.chunks.exists():
-        return
-    tables = ScoreTables(run.version_id)
-    unscored = (
-        f"WHERE NOT EXISTS (SELECT 1 FROM {tables.score} s WHERE s.tweet_id = t.id)"
-        if score_tables.is_attached(tables)
-        else ""
-    )
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
+        locked = ScoringRun.objects.select_for_update().get(pk=run.pk)
+        if locked.last_id is not None:
+            return
+        after_id = scored_up_to(run.version)
+        last_id = max(after_id, last_settled_id())
+        first_id = Tweet.objects.filter(id__gt=after_id, id__lte=last_id).aggregate(first=Min("id"))["first"]
+        span = last_id - (first_id or last_id)
+        width = min(CHUNK_TWEETS, max(SMALLEST_CHUNK, span // CHUNKS_WANTED))
         cursor.execute(
-            f"SELECT id / {PLAN_WIDTH}, count(*) FROM labeling_tweet t {unscored} GROUP BY 1 ORDER BY 1"
+            """
+            WITH RECURSIVE chunk(first_id) AS (
+                SELECT %(first)s::bigint
+                UNION ALL
+                SELECT (SELECT min(id) FROM labeling_tweet WHERE id >= first_id + %(width)s AND id <= %(last)s)
+                FROM chunk WHERE first_id IS NOT NULL
+            )
+            INSERT INTO labeling_scoringchunk (run_id, state, first_id, last_id, tweets, attempt, seconds)
+            SELECT %(run)s, 'waiting', first_id, end_id, end_id - first_id + 1, 0, 0
+            FROM (SELECT first_id, least(first_id + %(width)s - 1, %(last)s) AS end_id FROM chunk) c
+            WHERE first_id IS NOT NULL
+            """,
+            {"run": run.pk, "first": first_id, "last": last_id, "width": width},
         )
-        counts = cursor.fetchall()
-    total = sum(count for _, count in counts)
-    size = min(CHUNK_TWEETS, max(SMALLEST_CHUNK, total // CHUNKS_WANTED))
-    ScoringChunk.objects.bulk_create(_chunks(run, counts, size), batch_size=2_000)
+        ScoringRun.objects.filter(pk=run.pk).update(after_id=after_id, last_id=last_id)
 
 
-def _chunks(run: ScoringRun, counts: Sequence[tuple[int, int]], size: int) -> list[ScoringChunk]:
-    """Neighbouring ranges joined until they hold about `size` tweets."""
-    chunks: list[ScoringChunk] = []
-    for number, count in counts:
-        last_id = (number + 1) * PLAN_WIDTH - 1
-        if chunks and chunks[-1].tweets + count <= size:
-            chunks[-1].last_id = last_id
-            chunks[-1].tweets += count
-        else:
-            chunks.append(ScoringChunk(run=run, first_id=number * PLAN_WIDTH, last_id=last_id, tweets=count))
-    return chunks
+def last_settled_id() -> int:
+    """An id up to which no tweet can be added any more. Waits for the batches that imports are just writing.
+
+    Ids are given out before they are committed, by several lanes: the highest in sight says nothing of those below.
+    """
+    while True:
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL lock_timeout = '{HORIZON_WAIT_SECONDS}s'")
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ADDING_LOCK])
+                cursor.execute(
+                    "SET LOCAL lock_timeout = DEFAULT; SELECT coalesce(max(id), 0) FROM labeling_tweet"
+                )
+                return int(cursor.fetchone()[0])
+        except OperationalError as error:
+            # Two lanes commit in order: one may wait for another that waits behind us. Let them pass.
+            if getattr(error.__cause__, "pgcode", "") != score_tables.LOCK_NOT_AVAILABLE:
+                raise
 
 
 def claim_chunk(run: ScoringRun) -> ScoringChunk | None:
-    """Take the next chunk that waits, or whose worker has been silent too long. None: nothing to take."""
+    """Take the next chunk that waits, or whose worker is gone: its session has ended, or it has been silent too long.
+
+    None: nothing to take.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE labeling_scoringchunk SET state = 'claimed', attempt = attempt + 1, claimed_at = now()
+            UPDATE labeling_scoringchunk
+            SET state = 'claimed', attempt = attempt + 1, claimed_at = now(), backend_pid = pg_backend_pid()
             WHERE id = (
-                SELECT id FROM labeling_scoringchunk
-                WHERE run_id = %s
-                  AND (state = 'waiting' OR (state = 'claimed' AND claimed_at < now() - make_interval(secs => %s)))
+                SELECT id FROM labeling_scoringchunk c
+                WHERE run_id = %s AND (
+                    state = 'waiting' OR state = 'claimed' AND (
+                        claimed_at < now() - make_interval(secs => %s)
+                        OR NOT EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.pid = c.backend_pid)
+                    )
+                )
                 ORDER BY first_id LIMIT 1 FOR UPDATE SKIP LOCKED
             )
             RETURNING id
@@ -179,32 +237,31 @@ def claim_chunk(run: ScoringRun) -> ScoringChunk | None:
 
 
 def score_chunk(chunk: ScoringChunk, scorer: _Scorer) -> None:
-    """Read, predict, and write the scores together with the chunk's state, in one transaction.
+    """Read, predict, and write scores and counts together with the chunk's state, in one transaction.
 
     Raises ChunkLost, and writes nothing, when the chunk was claimed by somebody else meanwhile.
     """
     started = time.monotonic()
-    tweets = score_tables.read_tweets(
-        chunk.first_id, chunk.last_id, unscored_in=scorer.tables if scorer.is_incremental else None
+    tweets = score_tables.read_tweets(chunk.first_id, chunk.last_id)
+    probabilities = scorer.probabilities(tweets)
+    given = score_tables.given_tags(probabilities, scorer.tag_thresholds)
+    counts = score_counts.count(
+        tweets, probabilities[:, 0], given, tag_ids=scorer.version.tag_ids, threshold=scorer.threshold
     )
-    probabilities = scorer.predictor.predict(tweets["text"].combine_chunks()) if len(tweets) else None
-    with transaction.atomic(), connection.cursor() as cursor:
+    with score_tables.bounded_transaction() as cursor:
         # Losing the last moments in a power cut is safe: state and scores of a chunk are lost together.
-        cursor.execute("SET LOCAL synchronous_commit = off")
+        cursor.execute(
+            f"SET LOCAL synchronous_commit = off; SET LOCAL statement_timeout = '{WRITE_SECONDS}s'"
+        )
         mine = ScoringChunk.objects.filter(
             pk=chunk.pk, attempt=chunk.attempt, state=ScoringChunk.State.CLAIMED
         )
         seconds = time.monotonic() - started
-        if not mine.update(state=ScoringChunk.State.DONE, tweets=len(tweets), seconds=seconds):
+        if not mine.update(state=ScoringChunk.State.DONE, tweets=len(tweets), counts=counts, seconds=seconds):
             raise ChunkLost(str(chunk))
-        if probabilities is not None:
-            score_tables.copy_scores(
-                scorer.tables,
-                tweets,
-                probabilities,
-                tag_ids=scorer.version.tag_ids,
-                tag_thresholds=scorer.tag_thresholds,
-            )
+        score_tables.copy_scores(
+            scorer.tables, tweets, probabilities, tag_ids=scorer.version.tag_ids, given=given
+        )
 
 
 def _score_next(run: ScoringRun, scorer: _Scorer) -> bool:
@@ -239,6 +296,7 @@ def _score_all(run: ScoringRun, scorer: _Scorer, progress: Progress) -> None:
         )
         if not worked:
             if not _unfinished(run).exists():
+                progress.report(done=done, total=done)
                 return
             time.sleep(IDLE_SECONDS)
 
@@ -260,7 +318,7 @@ def help_run(run_id: int, *, seconds: float) -> Help:
     run = ScoringRun.objects.select_related("version", "job").filter(pk=run_id).first()
     if run is None or run.job is None or not run.job.is_active:
         return Help.DONE
-    if not run.chunks.exists():
+    if run.last_id is None:
         return Help.WAIT  # its leader has not planned it yet
     if not _unfinished(run).exists():
         return Help.DONE
@@ -278,84 +336,61 @@ def help_run(run_id: int, *, seconds: float) -> Help:
 
 
 def publish(run: ScoringRun, scorer: _Scorer, progress: Progress) -> None:
-    """Index, count, attach: one commit makes all scores visible. Every step is safe to repeat."""
+    """Index, attach, count: one commit makes all scores visible. Every step is safe to repeat."""
     if _unfinished(run).exists():
         raise JobError(
             "Some chunks are not scored yet. Start the scoring again: it goes on where it stopped."
         )
-    tables, version = scorer.tables, scorer.version
     progress.report(stage="Building indexes")
-    score_tables.add_indexes(tables, floor=scorer.floor)
-    score_tables.analyze(tables)
-    progress.report(stage="Counting")
-    summary = summarise(tables, threshold=scorer.threshold, floor=scorer.floor)
-    progress.report(stage="Marking words")
-    mark_words(scorer, limit=settings.FLAGGED_WORDS, report=progress.report)
+    score_tables.add_indexes(scorer.tables, floor=scorer.floor)
+    if not score_tables.is_attached(scorer.tables):
+        score_tables.analyze(scorer.tables)
     progress.report(stage="Publishing")
-    with transaction.atomic():
-        job = Job.objects.select_for_update().get(pk=progress.job.pk)
-        if job.attempt != progress.job.attempt or job.state != Job.State.RUNNING:
-            raise jobs.Superseded(f"Job {job.pk} was taken over or ended")
-        if not score_tables.is_attached(tables):
-            score_tables.attach(tables)
-        version.score_summary, version.scores_published_at = summary, timezone.now()
-        version.save(update_fields=["score_summary", "scores_published_at"])
+    _publish(run, scorer, progress.job)
     if run.activates:
         from labeling.versions import NotReady, activate
 
         try:
-            activate(version, user=run.created_by)
+            activate(scorer.version, user=run.created_by)
         except NotReady as error:
             raise JobError(str(error)) from error
+    progress.report(stage="Marking words")
+    mark_words(scorer, limit=settings.FLAGGED_WORDS, report=progress.report)
 
 
-def summarise(tables: ScoreTables, *, threshold: float, floor: float) -> dict[str, Any]:
-    """What the dashboard shows, counted once: a scan of all scores takes seconds at 20 million.
-
-    {"n", "flagged", "threshold", "floor", "histogram": {"edges": 51 floats, "counts": 50 ints},
-    "tags": [{"tag", "n", "flagged"}], "days": [[ISO date or None, n, flagged]], "sources": {source: [n, flagged]}}
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT GROUPING(bin, day, source), bin, day, source, count(*), count(*) FILTER (WHERE flagged)
-            FROM (
-                SELECT width_bucket(ln(r / (1 - r)), %s, %s, %s) AS bin,
-                       (posted_at AT TIME ZONE %s)::date AS day, source, risk >= %s::real AS flagged
-                FROM (SELECT *, least(greatest(risk::float8, 1e-7), 1 - 1e-7) AS r FROM {tables.score}) s
-            ) s
-            GROUP BY GROUPING SETS ((bin), (day), (source)) ORDER BY 1, day
-            """,
-            [-HISTOGRAM_LOGIT, HISTOGRAM_LOGIT, HISTOGRAM_BINS, settings.TIME_ZONE, threshold],
-        )
-        rows = cursor.fetchall()
-        cursor.execute(
-            f"SELECT tag_id, count(*), count(*) FILTER (WHERE risk >= %s::real) FROM {tables.tag}"
-            " GROUP BY 1 ORDER BY 1",
-            [threshold],
-        )
-        tags = [{"tag": tag, "n": n, "flagged": flagged} for tag, n, flagged in cursor.fetchall()]
-    bins, days, sources = ([row for row in rows if row[0] == mask] for mask in (0b011, 0b101, 0b110))
-    counts = [0] * HISTOGRAM_BINS
-    for _, number, _, _, n, _ in bins:  # 0 and BINS + 1 lie outside the edges
-        counts[min(max(number - 1, 0), HISTOGRAM_BINS - 1)] += n
-    return {
-        "n": sum(row[4] for row in sources),
-        "flagged": sum(row[5] for row in sources),
-        "threshold": threshold,
-        "floor": floor,
-        "histogram": {"edges": histogram_edges(), "counts": counts},
-        "tags": tags,
-        "days": [[day.isoformat() if day else None, n, flagged] for _, _, day, _, n, flagged in days],
-        "sources": {str(source): [n, flagged] for _, _, _, source, n, flagged in sources},
-    }
+def _publish(run: ScoringRun, scorer: _Scorer, mine: Job) -> None:
+    """Attach the tables, and move the counts of the chunks into the version's summary. A second time moves none."""
+    with score_tables.bounded_transaction():
+        job = Job.objects.select_for_update().get(pk=mine.pk)
+        if job.attempt != mine.attempt or job.state != Job.State.RUNNING:
+            raise jobs.Superseded(f"Job {job.pk} was taken over or ended")
+        if not score_tables.is_attached(scorer.tables):
+            score_tables.attach(scorer.tables)
+        chunks = run.chunks.filter(counts__isnull=False)
+        parts = list(chunks.values_list("counts", flat=True))
+        chunks.update(counts=None)
+        version = ModelVersion.objects.select_for_update().get(pk=scorer.version.pk)
+        counts = score_counts.add(score_counts.counts_of(version.score_summary), *parts)
+        _store_summary(version, counts, threshold=scorer.threshold, floor=scorer.floor)
+        scorer.version.refresh_from_db()
 
 
-def histogram_edges() -> list[float]:
-    """Edges of the histogram's bins, as probabilities: the first is 0, the last is 1."""
-    step = 2 * HISTOGRAM_LOGIT / HISTOGRAM_BINS
-    inner = [1 / (1 + 2.718281828459045 ** (HISTOGRAM_LOGIT - k * step)) for k in range(1, HISTOGRAM_BINS)]
-    return [0.0, *inner, 1.0]
+def _store_summary(version: ModelVersion, counts: Counts, *, threshold: float, floor: float) -> None:
+    version.score_summary = score_counts.summary_of(counts, threshold=threshold, floor=floor)
+    version.scores_published_at = timezone.now()
+    version.save(update_fields=["score_summary", "scores_published_at"])
+
+
+def recount(version: ModelVersion) -> None:
+    """Count a version's published scores anew, after some were removed: a scan, some ten seconds at 20 million."""
+    if not version.score_summary:
+        return
+    summary = version.score_summary
+    counts = score_counts.scan(ScoreTables(version.pk), threshold=summary["threshold"])
+    version.score_summary = score_counts.summary_of(
+        counts, threshold=summary["threshold"], floor=summary["floor"]
+    )
+    version.save(update_fields=["score_summary"])
 
 
 def mark_words(scorer: _Scorer, *, limit: int, report: Callable[..., None]) -> None:
@@ -395,15 +430,23 @@ def mark_words(scorer: _Scorer, *, limit: int, report: Callable[..., None]) -> N
 
 
 def drop_scores(version: ModelVersion) -> None:
-    """Remove a version's scores, however many: two DROP TABLEs. Refuses for the active version."""
-    with transaction.atomic():
-        locked = ModelVersion.objects.select_for_update().get(pk=version.pk)
-        if locked.is_active:
-            raise JobError(f"Version {version.number} is active. Activate another one first.")
-        if Job.objects.active().filter(exclusive_key=exclusive_key(version)).exists():
-            raise JobError(f"Version {version.number} is being scored. Cancel that job first.")
-        score_tables.drop(ScoreTables(version.pk))
-        ScoringRun.objects.filter(version=version).delete()
-        FlaggedWords.objects.filter(version=version).delete()
-        ModelVersion.objects.filter(pk=version.pk).update(score_summary={}, scores_published_at=None)
+    """Remove a version's scores, however many: two DROP TABLEs. Refuses for the active version.
+
+    Gives way to readers: raises JobError where one of them holds the tables for too long.
+    """
+    try:
+        with score_tables.dropping(ScoreTables(version.pk)):
+            _require_droppable(ModelVersion.objects.select_for_update().get(pk=version.pk))
+            ScoringRun.objects.filter(version=version).delete()
+            FlaggedWords.objects.filter(version=version).delete()
+            ModelVersion.objects.filter(pk=version.pk).update(score_summary={}, scores_published_at=None)
+    except TimeoutError as error:
+        raise JobError("Somebody is reading the scores, perhaps an export. Try again later.") from error
     version.refresh_from_db()
+
+
+def _require_droppable(version: ModelVersion) -> None:
+    if version.is_active:
+        raise JobError(f"Version {version.number} is active. Activate another one first.")
+    if Job.objects.active().filter(exclusive_key=exclusive_key(version)).exists():
+        raise JobError(f"Version {version.number} is being scored. Cancel that job first.")

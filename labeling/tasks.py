@@ -62,6 +62,9 @@ BACKGROUND = {Job.Kind.SEARCH, Job.Kind.NEAR_COPIES, Job.Kind.DELETE}
 
 
 def queue_of(kind: str) -> str:
+    """Scoring needs the database alone: its workers may be on any machine. Other jobs need the files of this one."""
+    if kind == Job.Kind.SCORE:
+        return "score"
     return "background" if kind in BACKGROUND else "jobs"
 
 
@@ -75,17 +78,20 @@ def run_job(job_id: int) -> None:
     """Run one job of any kind."""
     kind = Job.objects.values_list("kind", flat=True).get(pk=job_id)
     jobs.run_job(job_id, work_for(kind))
+    if kind in (Job.Kind.IMPORT, Job.Kind.SCORE):  # tweets have come, perhaps in the course of the scoring
+        score_new_tweets()
 
 
 @shared_task
 def ring_for_jobs() -> None:
-    """Every 15 s: ring again for jobs whose bell was lost with the broker or with a worker."""
+    """Every 15 s: ring again for jobs whose bell was lost, and have new tweets scored that nobody rang for."""
     for job in Job.objects.filter(pk__in=jobs.jobs_to_ring_for()).order_by("pk"):
         enqueue(job)
     from labeling import search_building
 
     if search_building.imports_without_request() and (asked := search_index.request()):
         enqueue(asked)
+    score_new_tweets()
 
 
 @shared_task
@@ -103,9 +109,19 @@ HELP_SECONDS = 20  # a helper's task; short, so that a lost one is soon replaced
 
 def enqueue_scoring(run: ScoringRun) -> None:
     """Ring for a scoring run: one worker leads it, others help with its chunks."""
-    run_job.delay_on_commit(run.job_id)  # type: ignore[attr-defined]  # of Celery's DjangoTask
+    assert run.job is not None
+    enqueue(run.job)
     for _ in range(settings.SCORE_HELPERS):
         score_chunks.delay_on_commit(run.pk)  # type: ignore[attr-defined]
+
+
+def score_new_tweets() -> None:
+    """Ring for a scoring run of the active version over tweets that came after its last one, if there are any."""
+    from labeling import scoring
+
+    run = scoring.start_overdue()
+    if run is not None:
+        enqueue_scoring(run)
 
 
 @shared_task

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
@@ -24,6 +23,7 @@ from django.utils import timezone
 
 from labeling import jobs, near_copies, snapshots
 from labeling.jobs import Cancelled, JobError, Progress, Superseded
+from labeling.model_files import sha256_of
 from labeling.models import Example, Job, ModelVersion, Tweet
 from labeling.snapshots import Snapshot, split_numbers
 
@@ -193,7 +193,7 @@ def store(
     out: Path,
 ) -> None:
     """Model file first, then everything that names it, in one transaction fenced by the job's attempt."""
-    sha256 = file_sha256(out / "model.zip")
+    sha256 = sha256_of(out / "model.zip")
     with (out / "model.zip").open("rb") as file:
         name = version.artefact.storage.save(f"models/{uuid.uuid4().hex}.zip", File(file))
     thresholds = report["thresholds"]
@@ -223,11 +223,6 @@ def _fence(progress: Progress) -> None:
     mine = Job.objects.select_for_update().filter(pk=job.pk, state=Job.State.RUNNING, attempt=job.attempt)
     if not mine.exists():
         raise Superseded(f"Job {job.pk} was taken over or ended")
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _moved_meanwhile(examples: pd.DataFrame) -> dict[int, int]:

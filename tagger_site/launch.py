@@ -28,6 +28,7 @@ DEMO_STEPS = {
     "train": ["train", "--architecture", "fast", "--activate"],  # scores everything, too
     "queues": ["make_demo", "--queues"],  # the most uncertain tweets are known only now
 }
+SCORE_MEMORY_KB = 1_500_000  # a scoring process that has grown beyond it is replaced after its task
 MANAGE = [sys.executable, str(CHECKOUT / "manage.py")]
 
 
@@ -228,7 +229,10 @@ def programs(var: Path, *, host: str, port: int) -> list[Program]:
         ),
         Program(
             "score",
-            [*worker, "--queues", "score", "--hostname", "score@%h", "--concurrency", str(max(1, cores - 1))],
+            [
+                *(*worker, "--queues", "score", "--hostname", "score@%h", "--concurrency", str(cores)),
+                *("--max-memory-per-child", str(SCORE_MEMORY_KB)),
+            ],
             niceness=10,
         ),
         Program(  # waits for PostgreSQL most of its time: one process is enough

@@ -157,7 +157,13 @@ MEDIA_ROOT = VAR_DIR / "files"  # private: nothing below it is served by URL
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    # Trained models: in the database, so that workers on any machine find them.
+    "models": {
+        "BACKEND": env.str("MODEL_STORAGE", default="labeling.model_storage.DatabaseStorage"),
+        "OPTIONS": env.json("MODEL_STORAGE_OPTIONS", default={}),
+    },
 }
+MODEL_CACHE = VAR_DIR / "models"  # copies of the models that this machine uses
 
 FILE_UPLOAD_HANDLERS = [
     "labeling.uploads.SizeLimit",
@@ -209,6 +215,12 @@ SEARCH_BUILD_MEMORY_MB = env.int("SEARCH_BUILD_MEMORY_MB", default=256)
 HTMX_CONFIG = {"includeIndicatorStyles": False, "allowEval": False, "allowScriptTags": False}
 
 CELERY_BEAT_SCHEDULE = {
-    "ring-for-jobs": {"task": "labeling.tasks.ring_for_jobs", "schedule": 15.0},
+    # On both queues: one may be busy for an hour, and then nobody needs to hear them all.
+    "ring-for-jobs": {"task": "labeling.tasks.ring_for_jobs", "schedule": 15.0, "options": {"expires": 15}},
+    "ring-for-scoring": {
+        "task": "labeling.tasks.ring_for_jobs",
+        "schedule": 15.0,
+        "options": {"expires": 15, "queue": "score"},
+    },
     "look-for-near-copies": {"task": "labeling.tasks.look_for_near_copies", "schedule": 60.0},
 }

@@ -75,19 +75,17 @@ def make_scores(
     version.is_active = activate
     tables = ScoreTables(version.pk)
     score_tables.create(tables)
-    tweets = pa.table(
-        {
-            "id": pa.array([tweet.pk for tweet in rows], pa.int64()),
-            "source": pa.array([tweet.source for tweet in rows], pa.int16()),
-            "posted": pa.array([None] * len(rows), pa.float64()),
-        }
+    tweets = score_tables.Tweets(
+        id=np.array([tweet.pk for tweet in rows], np.int64),
+        posted=np.full(len(rows), score_tables.NO_DATE),
+        source=np.array([tweet.source for tweet in rows], np.int16),
+        text=pa.array([tweet.text for tweet in rows], pa.string()),
     )
     probabilities = np.array(
         [[risk, *(given.get(tag, 0.0) for tag in tags)] for risk, given in rows.values()], dtype=np.float32
     )
-    score_tables.copy_scores(
-        tables, tweets, probabilities, tag_ids=version.tag_ids, tag_thresholds=[tag_limit] * len(tags)
-    )
+    given_tags = score_tables.given_tags(probabilities, [tag_limit] * len(tags))
+    score_tables.copy_scores(tables, tweets, probabilities, tag_ids=version.tag_ids, given=given_tags)
     score_tables.add_indexes(tables, floor=version.score_summary["floor"])
     score_tables.attach(tables)
     version.save()

@@ -17,6 +17,8 @@ if "valkey" in _needed:
 
 from tagger_site.settings import *  # noqa: E402, F403
 
+MODEL_CACHE = embedded.var_dir() / "test-models"
+
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.MD5PasswordHasher"
 ]  # thousands of log-ins, none of them real

@@ -9,7 +9,7 @@ from labeling.models.scores import FlaggedWords, Score, ScoreTag, ScoringChunk, 
 from labeling.models.search import SearchIndex
 from labeling.models.tags import Rule, Tag
 from labeling.models.tweets import Import, Source, Tweet
-from labeling.models.versions import Example, ModelVersion, Split
+from labeling.models.versions import Example, ModelFilePiece, ModelVersion, Split
 
 __all__ = [
     "Annotation",
@@ -19,6 +19,7 @@ __all__ = [
     "Import",
     "Job",
     "Label",
+    "ModelFilePiece",
     "ModelVersion",
     "Origin",
     "Queue",

@@ -7,10 +7,11 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 STALE_AFTER = timedelta(seconds=30)  # a running job whose heartbeat is older has lost its worker
+MISSED_BEAT = timedelta(seconds=8)  # the same, when the backend that beat last is gone from Postgres
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -19,8 +20,25 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(state__in=Job.ACTIVE)
 
     def abandoned(self) -> JobQuerySet:
-        """Running, but its worker has not been heard of for STALE_AFTER."""
-        return self.filter(state=Job.State.RUNNING, heartbeat_at__lt=timezone.now() - STALE_AFTER)
+        """Running, but its worker has not been heard of for STALE_AFTER; or for a beat, and its connection is gone."""
+        now = timezone.now()
+        gone = Q(heartbeat_at__lt=now - MISSED_BEAT) & ~Exists(
+            Backend.objects.filter(pid=OuterRef("backend_pid"))
+        )
+        return self.filter(Q(heartbeat_at__lt=now - STALE_AFTER) | gone, state=Job.State.RUNNING)
+
+
+class Backend(models.Model):
+    """Postgres' sessions. Every role sees the pids of all."""
+
+    pid = models.IntegerField(primary_key=True)
+
+    class Meta:
+        managed = False
+        db_table = "pg_stat_activity"
+
+    def __str__(self) -> str:
+        return f"Backend {self.pid}"
 
 
 class Job(models.Model):
@@ -58,6 +76,7 @@ class Job(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
+    backend_pid = models.IntegerField(null=True, blank=True)  # of the connection that beat last
     finished_at = models.DateTimeField(null=True, blank=True)
 
     objects = JobQuerySet.as_manager()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 
@@ -20,6 +22,10 @@ class ScoringRun(models.Model):
     activates = models.BooleanField(default=False)  # make the version active when its scores are published
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    # The run scores every tweet with after_id < id <= last_id: no other tweet gets such an id any more.
+    # NULL: not planned yet.
+    after_id = models.BigIntegerField(null=True, blank=True)
+    last_id = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
         ordering = ["-id"]
@@ -40,7 +46,12 @@ class ScoringChunk(models.Model):
     state = models.CharField(max_length=8, choices=State, default=State.WAITING)
     attempt = models.PositiveIntegerField(default=0)  # fences a worker that was thought dead
     claimed_at = models.DateTimeField(null=True, blank=True)
-    tweets = models.IntegerField(default=0)  # scored in this chunk
+    backend_pid = models.IntegerField(
+        null=True, blank=True
+    )  # the claimer's backend in Postgres: gone, as it is
+    tweets = models.IntegerField(default=0)  # in this chunk; about, until it is scored
+    # What the version's summary does not count yet: labeling.score_counts. NULL before and after.
+    counts: models.JSONField[Any, Any] = models.JSONField(null=True, blank=True)
     seconds = models.FloatField(default=0)
 
     class Meta:

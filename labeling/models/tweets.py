@@ -12,6 +12,10 @@ from django.db.models import Q
 
 from labeling.identity import dedupe_keys
 
+# Postgres advisory lock. A transaction that adds tweets shares it, from before its first id to its commit; a
+# scoring run takes it alone for a moment, to know up to which id there are no more tweets to come.
+ADDING_LOCK = 7_241_003
+
 
 class Source(models.IntegerChoices):
     SPECIFIC = 1, "specific"

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.core.files.storage import Storage, storages
 from django.db import models
 from django.db.models import Q
 
@@ -34,6 +35,11 @@ class LeanManager(models.Manager["ModelVersion"]):
 
 
 ModelVersionManager = LeanManager.from_queryset(ModelVersionQuerySet)
+
+
+def model_storage() -> Storage:
+    """STORAGES["models"]; asked for at run time, so that migrations do not name it."""
+    return storages["models"]
 
 
 class ModelVersion(models.Model):
@@ -71,7 +77,7 @@ class ModelVersion(models.Model):
     tag_thresholds: models.JSONField[dict[str, float | None], dict[str, float | None]] = models.JSONField(
         default=dict
     )
-    artefact = models.FileField(upload_to="models/", max_length=255, blank=True)
+    artefact = models.FileField(upload_to="models/", storage=model_storage, max_length=255, blank=True)
     sha256 = models.CharField(max_length=64, blank=True, default="")
     is_active = models.BooleanField(default=False)
     activated_at = models.DateTimeField(null=True, blank=True)
@@ -101,6 +107,20 @@ class ModelVersion(models.Model):
         if self.state == self.State.TRAINING and self.job is not None and not self.job.is_active:
             return self.State.CANCELLED if self.job.state == "cancelled" else self.State.FAILED
         return self.state
+
+
+class ModelFilePiece(models.Model):
+    """Some megabytes of a model file: see labeling.model_storage.DatabaseStorage."""
+
+    name = models.CharField(max_length=255)
+    number = models.PositiveIntegerField()
+    content = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["name", "number"], name="model_file_piece_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.name}, piece {self.number}"
 
 
 class Example(models.Model):

@@ -82,3 +82,13 @@ def test_an_abandoned_job_is_taken_over_and_the_first_worker_may_write_no_more()
     with pytest.raises(jobs.Superseded):
         Progress(first).report(stage="late")
     Progress(second).report(stage="mine")
+
+
+def test_a_job_whose_session_has_ended_is_taken_over_after_a_missed_beat():
+    job = jobs.create_job(Job.Kind.IMPORT)
+    jobs.claim_job(job.pk)
+    a_beat_ago = timezone.now() - timedelta(seconds=10)
+    Job.objects.filter(pk=job.pk).update(heartbeat_at=a_beat_ago)
+    assert jobs.claim_job(job.pk) is None  # slow, perhaps, but there
+    Job.objects.filter(pk=job.pk).update(backend_pid=2**31 - 1)  # no process has this number
+    assert jobs.claim_job(job.pk) is not None

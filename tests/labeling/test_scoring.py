@@ -10,17 +10,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.utils import timezone
 
-from labeling import jobs, predictors, score_tables, scoring
+from labeling import jobs, predictors, score_tables, scoring, tasks
 from labeling.models import (
     FlaggedWords,
     Job,
@@ -31,6 +31,7 @@ from labeling.models import (
     ScoringRun,
     Source,
 )
+from labeling.models.tweets import ADDING_LOCK
 from labeling.score_tables import ScoreTables
 from tests.factories import make_tag, make_tweet, make_version
 from tests.fake_predictor import FakePredictor
@@ -79,7 +80,6 @@ def claimed(run: ScoringRun) -> ScoringChunk:
 
 
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "PLAN_WIDTH", 4)
     monkeypatch.setattr(scoring, "SMALLEST_CHUNK", 4)
     monkeypatch.setattr(scoring, "IDLE_SECONDS", 0.02)
 
@@ -113,7 +113,7 @@ def test_texts_reach_the_model_unchanged(text: str) -> None:
     tweet = make_tweet("y")
     tweet.text = text
     tweet.save()
-    assert score_tables.read_tweets(tweet.pk, tweet.pk)["text"].to_pylist() == [text]
+    assert score_tables.read_tweets(tweet.pk, tweet.pk).text.to_pylist() == [text]
 
 
 @pytest.mark.django_db
@@ -179,6 +179,146 @@ def test_later_tweets_are_scored_by_a_later_run_alone(
     assert Score.objects.filter(version=version).count() == 2
     assert version.score_summary["flagged"] == 2
     assert FlaggedWords.objects.filter(version=version).count() == 2
+
+
+# Which tweets a run scores --------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_runs_of_one_version_follow_each_other_without_gap_or_overlap(version: ModelVersion) -> None:
+    make_tweet("risk=0.9")
+    run_now(version)
+    last = make_tweet("risk=0.9")
+    run_now(version)
+    second, first = version.scoring_runs.all()
+    assert (first.after_id, second.after_id, second.last_id) == (0, first.last_id, last.pk)
+    assert scoring.scored_up_to(version) == last.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_waits_for_ids_that_an_import_has_taken_and_not_committed(
+    version: ModelVersion, committed: None
+) -> None:
+    """Ids are given out in one order and committed in another: a highest id in sight would leave some out."""
+    early, go = threading.Event(), threading.Event()
+
+    def slow_import() -> None:
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [ADDING_LOCK])
+                make_tweet("risk=0.9 came first")
+                early.set()
+                go.wait(10)
+        finally:
+            connections.close_all()
+
+    slow = threading.Thread(target=slow_import)
+    slow.start()
+    early.wait(10)
+    make_tweet("risk=0.9 came second")
+    threading.Timer(0.5, go.set).start()
+    run_now(version)
+    slow.join()
+    assert Score.objects.filter(version=version).count() == 2
+
+
+@pytest.mark.django_db
+def test_planning_gives_way_to_lanes_that_wait_for_each_other(
+    version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tweet("risk=0.9")
+    monkeypatch.setattr(scoring, "HORIZON_WAIT_SECONDS", 0.05)
+    other = connection.copy()
+    other.inc_thread_sharing()
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock_shared(%s)", [ADDING_LOCK])
+    threading.Timer(0.3, other.close).start()
+    run_now(version)
+    assert Score.objects.filter(version=version).count() == 1
+
+
+@pytest.mark.django_db
+def test_the_active_version_scores_what_came_after_its_last_run(version: ModelVersion) -> None:
+    make_tweet("risk=0.9")
+    assert scoring.start_overdue() is None  # no version is active
+    run_now(version, activates=True)
+    assert scoring.start_overdue() is None  # nothing new
+    make_tweet("risk=0.9")
+    importing = jobs.create_job(Job.Kind.IMPORT)
+    assert scoring.start_overdue() is None  # more is to come
+    jobs.request_cancel(importing)
+    run = scoring.start_overdue()
+    assert run is not None
+    assert scoring.start_overdue() is None  # never twice at once
+    jobs.run_job(run.job_id or 0, scoring.work, heartbeat=False)
+    version.refresh_from_db()
+    assert (version.score_summary["n"], version.score_summary["flagged"]) == (2, 2)
+
+
+@pytest.mark.django_db
+def test_a_run_that_failed_is_not_started_again_by_itself(version: ModelVersion) -> None:
+    make_tweet("risk=0.9")
+    run_now(version, activates=True)
+    make_tweet("risk=0.9")
+    run = scoring.start_overdue()
+    assert run is not None
+    Job.objects.filter(pk=run.job_id).update(state=Job.State.FAILED)
+    assert scoring.start_overdue() is None
+
+
+@pytest.mark.django_db
+def test_after_an_import_the_bell_rings_for_scoring(
+    version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tweet("risk=0.9")
+    run_now(version, activates=True)
+    make_tweet("risk=0.9")
+    led: list[int] = []
+    monkeypatch.setattr("labeling.tasks.enqueue", lambda job: led.append(job.pk))
+    monkeypatch.setattr("labeling.tasks.score_chunks.delay_on_commit", lambda run: None)
+    monkeypatch.setattr("labeling.tasks.work_for", lambda kind: lambda job, progress: None)
+    tasks.run_job(jobs.create_job(Job.Kind.IMPORT).pk)
+    assert led == [ScoringRun.objects.first().job_id]
+
+
+# Counts ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kathmandu"])
+def test_the_counts_of_the_chunks_add_up_to_what_a_scan_finds(
+    version: ModelVersion, monkeypatch: pytest.MonkeyPatch, settings, zone: str
+) -> None:
+    settings.TIME_ZONE = zone
+    small_chunks(monkeypatch)
+    moment = datetime(1999, 10, 30, 22, 15, tzinfo=UTC)
+    for n in range(80):
+        make_tweet(
+            f"risk={(n % 41) / 40} {'overdose' if n % 3 else 'opioids'}",
+            posted_at=None if n % 7 == 0 else moment + timedelta(hours=5 * n),
+            source=Source.SPECIFIC if n % 5 == 0 else Source.GENERAL,
+        )
+        if n in (40, 60):
+            run_now(version)
+    run_now(version)
+    published = version.score_summary
+    assert published["n"] == 80
+    assert len(published["days"]) > 16
+    assert set(ScoringChunk.objects.values_list("counts", flat=True)) == {None}
+    scoring.recount(version)
+    version.refresh_from_db()
+    assert version.score_summary == published
+
+
+@pytest.mark.django_db
+def test_publishing_twice_counts_once(version: ModelVersion) -> None:
+    make_tweet("risk=0.9 overdose")
+    job = run_now(version)
+    Job.objects.filter(pk=job.pk).update(state=Job.State.RUNNING)
+    run, progress = job.scoring_run, jobs.Progress(Job.objects.get(pk=job.pk))
+    scoring.publish(run, scoring._Scorer(version), progress)
+    version.refresh_from_db()
+    assert version.score_summary["n"] == 1
 
 
 # Publication ----------------------------------------------------------------------------------------------
@@ -314,6 +454,15 @@ def test_a_claimed_chunk_is_not_claimed_again_until_it_is_stale(version: ModelVe
 
 
 @pytest.mark.django_db
+def test_the_chunk_of_a_session_that_has_ended_is_free_at_once(version: ModelVersion) -> None:
+    make_tweet("risk=0.9")
+    run, _ = planned(version)
+    claimed(run)
+    run.chunks.update(backend_pid=2**31 - 1)  # no process has this number
+    assert claimed(run).attempt == 2
+
+
+@pytest.mark.django_db
 def test_a_worker_that_was_thought_dead_writes_nothing(version: ModelVersion) -> None:
     make_tweet("risk=0.9")
     run, scorer = planned(version)
@@ -373,12 +522,13 @@ def test_a_helper_waits_for_the_plan_and_stops_with_the_job(version: ModelVersio
 
 @pytest.mark.django_db
 def test_only_the_file_that_training_recorded_is_opened(tmp_path: Path, settings) -> None:
-    settings.MEDIA_ROOT = tmp_path
+    settings.MODEL_CACHE = tmp_path
     version = make_version(sha256=hashlib.sha256(b"trained").hexdigest())
     version.artefact.save("model.zip", ContentFile(b"edited"))
     with pytest.raises(jobs.JobError, match="not the one that its training recorded"):
         predictors.predictor_of(version)
-    Path(version.artefact.path).unlink()
+    assert list(tmp_path.iterdir()) == []
+    version.artefact.storage.delete(version.artefact.name)
     with pytest.raises(jobs.JobError, match="is gone"):
         predictors.predictor_of(version)
 
@@ -402,6 +552,45 @@ def test_dropping_removes_every_trace_and_allows_a_new_run(version: ModelVersion
     assert (version.score_summary, version.scores_published_at) == ({}, None)
     run_now(version)
     assert Score.objects.filter(version=version).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_dropping_gives_way_to_readers_and_holds_none_of_them_up(
+    version: ModelVersion, committed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tweet("risk=0.9")
+    run_now(version)
+    monkeypatch.setattr(score_tables, "DROP_PATIENCE_SECONDS", 1.5)
+    long_reader, other = connection.copy(), connection.copy()
+    long_reader.inc_thread_sharing()
+    long_reader.set_autocommit(False)
+    with long_reader.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM labeling_score")
+    waits = []
+    refused = threading.Thread(target=lambda: waits.append(_refusal(version)))
+    refused.start()
+    slowest = 0.0
+    with other.cursor() as cursor:
+        while refused.is_alive():
+            started = time.monotonic()
+            cursor.execute("SELECT count(*) FROM labeling_score")
+            slowest = max(slowest, time.monotonic() - started)
+    assert waits == ["Somebody is reading the scores, perhaps an export. Try again later."]
+    assert slowest < 0.6
+    threading.Timer(0.5, long_reader.close).start()
+    scoring.drop_scores(version)
+    other.close()
+    assert not Score.objects.filter(version=version).exists()
+
+
+def _refusal(version: ModelVersion) -> str:
+    try:
+        scoring.drop_scores(version)
+    except jobs.JobError as error:
+        return str(error)
+    finally:
+        connections.close_all()
+    return ""
 
 
 @pytest.mark.django_db
@@ -447,7 +636,7 @@ class Slow(FakePredictor):
         time.sleep({pause})
         return super().predict(texts)
 scoring.predictor_of = lambda version: Slow(["opioids", "overdose"])
-scoring.PLAN_WIDTH = scoring.SMALLEST_CHUNK = 10
+scoring.SMALLEST_CHUNK = 10
 scoring.IDLE_SECONDS = 0.05
 from django.core.management import call_command
 call_command("score", workers=1)
@@ -488,10 +677,6 @@ def test_after_kill_9_every_tweet_has_exactly_one_score(version: ModelVersion, c
         process.wait()
         assert ScoringChunk.objects.exclude(state="done").exists()
         assert not Score.objects.filter(version=version).exists()
-        # Time passes: the heartbeat and the claim go stale.
-        long_ago = timezone.now() - scoring.CLAIM_STALE_AFTER * 2
-        Job.objects.update(heartbeat_at=long_ago)
-        ScoringChunk.objects.filter(state="claimed").update(claimed_at=long_ago)
         again = start_command(pause=0)
         assert again.wait(timeout=60) == 0
     finally:

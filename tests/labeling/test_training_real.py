@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from labeling import jobs, snapshots, training, versions
+from labeling import jobs, model_files, snapshots, training, versions
 from labeling.jobs import Progress
 from labeling.labels import derive_labels
 from labeling.models import Example, Job, ModelVersion, Origin, Source, Split, Tag, Tweet, Verdict
@@ -98,8 +97,8 @@ def test_a_training_ends_with_a_version_whose_report_agrees_with_its_tweets(corp
     # The model file is the one whose hash was recorded, and predicts what was stored.
     from ml import predict
 
-    assert training.file_sha256(Path(version.artefact.path)) == version.sha256
-    predictor = predict.load(version.artefact.path)
+    assert model_files.sha256_of(model_files.local_file(version)) == version.sha256
+    predictor = predict.load(model_files.local_file(version))
     held: Any = list(versions.held_out(version).select_related("tweet")[:50])
     p = predictor.predict([e.tweet.text for e in held])
     assert np.allclose(p, [e.probabilities for e in held], atol=1e-6)

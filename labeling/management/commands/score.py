@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,15 +18,14 @@ from labeling import jobs, predictors, scoring
 from labeling.jobs import Cancelled, Progress
 from labeling.management.progress import printer
 from labeling.models import Job, ModelVersion, ScoringRun
-from labeling.models.jobs import STALE_AFTER
 
-WAIT_FOR_DEAD = STALE_AFTER.total_seconds() + 5
+HELP_SECONDS = 2  # then look whether the leader lives
 
 
 class Command(BaseCommand):
     help = (
         "Score every tweet that a model version has not scored, and publish the scores all at once. "
-        "Goes on with a run that was cancelled or killed."
+        "Goes on with a run that was cancelled or killed, and joins one that runs elsewhere."
     )
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -48,11 +47,12 @@ class Command(BaseCommand):
         if options["workers"] < 1:
             raise CommandError("--workers must be 1 or more.")
         version = self.find_version(options["version"])
-        run = self.start(version, activates=options["activate"])
+        run = self.start_or_join(version, activates=options["activate"])
+        stages = Stages(printer(self.stdout))
         started = time.monotonic()
         with helpers(run, options["workers"] - 1):
-            job = jobs.run_job(run.job_id or 0, work, watch=printer(self.stdout))
-        self.report(run, job, time.monotonic() - started)
+            job = self.see_through(run, stages)
+        self.report(run, job, seconds=time.monotonic() - started, stages=stages)
 
     def find_version(self, number: int | None) -> ModelVersion:
         ready = ModelVersion.objects.ready()
@@ -65,27 +65,24 @@ class Command(BaseCommand):
             )
         return version
 
-    def start(self, version: ModelVersion, *, activates: bool) -> ScoringRun:
-        """A new run, or the one whose process has died: that needs waiting until its heartbeat is stale."""
-        deadline = time.monotonic() + WAIT_FOR_DEAD
-        while True:
-            try:
-                return scoring.start_run(version, user=None, activates=activates)
-            except jobs.AlreadyRunning as error:
-                job = error.job
-            if job and Job.objects.abandoned().filter(pk=job.pk).exists():
-                return ScoringRun.objects.get(job=job)
-            if job and (time.monotonic() > deadline or self.is_alive(job)):
-                raise CommandError(f"Job {job.pk} is scoring version {version.number} already.")
-            self.stdout.write(
-                f"Waiting to see whether the process that scores version {version.number} lives."
-            )
+    def start_or_join(self, version: ModelVersion, *, activates: bool) -> ScoringRun:
+        """A new run, or the one that is queued or running already, perhaps on other machines."""
+        try:
+            return scoring.start_run(version, user=None, activates=activates)
+        except jobs.AlreadyRunning as error:
+            self.stdout.write(f"Joining job {error.job.pk if error.job else ''}, which scores this version.")
+            return ScoringRun.objects.get(job=error.job)
 
-    def is_alive(self, job: Job) -> bool:
-        """Whether its heart beats within the next two beats."""
-        before = job.heartbeat_at
-        time.sleep(2 * jobs.HEARTBEAT_SECONDS)
-        return Job.objects.values_list("heartbeat_at", flat=True).get(pk=job.pk) != before
+    def see_through(self, run: ScoringRun, stages: Stages) -> Job:
+        """Lead the run; help where another process leads it, and take over from one that has died."""
+        assert run.job_id is not None
+        while True:
+            job = jobs.run_job(run.job_id, work, watch=stages)
+            job = job or Job.objects.get(pk=run.job_id)
+            if not job.is_active:
+                return job
+            if scoring.help_run(run.pk, seconds=HELP_SECONDS) is not scoring.Help.MORE:
+                time.sleep(scoring.IDLE_SECONDS)
 
     def help_run(self, run_id: int) -> None:
         left = scoring.Help.MORE
@@ -94,19 +91,37 @@ class Command(BaseCommand):
             if left is scoring.Help.WAIT:
                 time.sleep(scoring.IDLE_SECONDS)
 
-    def report(self, run: ScoringRun, job: Job | None, seconds: float) -> None:
-        if job is None or job.state != Job.State.DONE:
-            reason = (job.error or job.get_state_display()) if job else "another process has taken the job"
-            raise CommandError(f"Not finished: {reason}. Start it again to go on.")
+    def report(self, run: ScoringRun, job: Job, *, seconds: float, stages: Stages) -> None:
+        if job.state != Job.State.DONE:
+            raise CommandError(
+                f"Not finished: {job.error or job.get_state_display()}. Start it again to go on."
+            )
         tweets = job.done
         summary = ModelVersion.objects.values_list("score_summary", flat=True).get(pk=run.version_id)
         if self.stdout.isatty():
             self.stdout.write("")
         self.stdout.write(
             f"Scored {tweets:,} tweets with version {run.version.number} in {seconds:,.1f} s"
-            f" ({tweets / seconds:,.0f} tweets/s); {summary['flagged']:,} of {summary['n']:,} are at or above"
-            f" {summary['threshold']:.3g}."
+            f" ({tweets / seconds:,.0f} tweets/s; {stages}); {summary['flagged']:,} of {summary['n']:,} are at or"
+            f" above {summary['threshold']:.3g}."
         )
+
+
+class Stages:
+    """A watcher that passes the job on, and remembers when each stage began."""
+
+    def __init__(self, watch: Callable[[Job], None]) -> None:
+        self.watch = watch
+        self.began: dict[str, float] = {}
+
+    def __call__(self, job: Job) -> None:
+        self.began.setdefault(job.stage.partition(" (")[0].lower(), time.monotonic())
+        self.watch(job)
+
+    def __str__(self) -> str:
+        ends = [*list(self.began.values())[1:], time.monotonic()]
+        spent = zip(self.began.items(), ends, strict=True)
+        return ", ".join(f"{stage} {end - start:.1f} s" for (stage, start), end in spent) or "led elsewhere"
 
 
 def work(job: Job, progress: Progress) -> None:
