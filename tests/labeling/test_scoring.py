@@ -262,7 +262,7 @@ def test_a_run_that_failed_is_not_started_again_by_itself(version: ModelVersion)
     make_tweet("risk=0.9")
     run = scoring.start_overdue()
     assert run is not None
-    Job.objects.filter(pk=run.job_id).update(state=Job.State.FAILED)
+    Job.objects.filter(scoring_run=run).update(state=Job.State.FAILED)
     assert scoring.start_overdue() is None
 
 
@@ -278,7 +278,7 @@ def test_after_an_import_the_bell_rings_for_scoring(
     monkeypatch.setattr("labeling.tasks.score_chunks.delay_on_commit", lambda run: None)
     monkeypatch.setattr("labeling.tasks.work_for", lambda kind: lambda job, progress: None)
     tasks.run_job(jobs.create_job(Job.Kind.IMPORT).pk)
-    assert led == [ScoringRun.objects.first().job_id]
+    assert led == [Job.objects.get(kind=Job.Kind.SCORE, state=Job.State.QUEUED).pk]
 
 
 # Counts ---------------------------------------------------------------------------------------------------
@@ -528,7 +528,7 @@ def test_only_the_file_that_training_recorded_is_opened(tmp_path: Path, settings
     with pytest.raises(jobs.JobError, match="not the one that its training recorded"):
         predictors.predictor_of(version)
     assert list(tmp_path.iterdir()) == []
-    version.artefact.storage.delete(version.artefact.name)
+    version.artefact.storage.delete(str(version.artefact.name))
     with pytest.raises(jobs.JobError, match="is gone"):
         predictors.predictor_of(version)
 
