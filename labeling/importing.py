@@ -199,7 +199,7 @@ def work(job: Job, progress: Progress) -> Job | None:
     progress.report(stage="Finishing", done=row.rows_read, total=row.rows_read)
     if row.imported - before >= LARGE:
         with connection.cursor() as cursor:
-            cursor.execute("ANALYZE labeling_tweet")
+            cursor.execute("ANALYZE (SKIP_LOCKED) labeling_tweet")  # an index may be being built
     if not row.rows_read:
         raise JobError("The file names its columns but has no rows.")
     return search_index.request() if row.imported > before else None

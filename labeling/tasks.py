@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
 from celery import shared_task
 from django.conf import settings
@@ -14,29 +15,25 @@ from labeling.models import Job, ScoringRun
 Work = Callable[[Job, Progress], None]
 
 
+# The domain function that does each kind of job, by its module: a worker loads only what it runs.
+WORK = {
+    Job.Kind.IMPORT: "labeling.tasks:import_and_file",
+    Job.Kind.SEARCH: "labeling.search_building:work",
+    Job.Kind.NEAR_COPIES: "labeling.near_copies:work",
+    Job.Kind.DELETE: "labeling.tasks:delete_and_file",
+    Job.Kind.TRAIN: "labeling.tasks:train_and_score",
+    Job.Kind.SCORE: "labeling.scoring:work",
+    Job.Kind.RULES: "labeling.rules:apply_rules",
+}
+
+
 def work_for(kind: str) -> Work:
-    """The domain function that does a kind of job. Imported here, so that a worker loads only what it runs."""
-    if kind == Job.Kind.IMPORT:
-        return import_and_file
-    if kind == Job.Kind.SEARCH:
-        from labeling import search_building
-
-        return search_building.work
-    if kind == Job.Kind.NEAR_COPIES:
-        from labeling import near_copies
-
-        return near_copies.work
-    if kind == Job.Kind.TRAIN:
-        return train_and_score
-    if kind == Job.Kind.SCORE:
-        from labeling import scoring
-
-        return scoring.work
-    if kind == Job.Kind.RULES:
-        from labeling import rules
-
-        return rules.apply_rules
-    raise jobs.JobError(f"No worker knows how to run a job of kind {kind}.")
+    try:
+        module, name = WORK[Job.Kind(kind)].split(":")
+    except KeyError:
+        raise jobs.JobError(f"No worker knows how to run a job of kind {kind}.") from None
+    work: Work = getattr(import_module(module), name)
+    return work
 
 
 def train_and_score(job: Job, progress: Progress) -> None:
@@ -54,6 +51,15 @@ def import_and_file(job: Job, progress: Progress) -> None:
 
     filing = importing.work(job, progress)
     if filing is not None:
+        enqueue(filing)
+
+
+def delete_and_file(job: Job, progress: Progress) -> None:
+    """A deletion; then the bell for dropping the search indexes that are empty now."""
+    from labeling import deleting
+
+    deleting.work(job, progress)
+    if filing := search_index.request():
         enqueue(filing)
 
 

@@ -42,6 +42,7 @@ urlpatterns = [
     path("imports/<int:pk>/mapping/", imports.import_mapping, name="import-mapping"),
     path("imports/<int:pk>/discard/", imports.import_discard, name="import-discard"),
     path("imports/<int:pk>/resume/", imports.import_resume, name="import-resume"),
+    path("imports/<int:pk>/delete/", imports.import_delete, name="import-delete"),
     path("imports/<int:pk>/rejected/", imports.import_rejected, name="import-rejected"),
     # Tags and rules
     path("tags/", tags.tag_list, name="tag-list"),

@@ -91,6 +91,7 @@ ROUTES: dict[str, Row] = {
     "labeling:import-mapping": get("reviewer", "/imports/{import}/mapping/", also_posts=True),
     "labeling:import-discard": post("reviewer", "/imports/{import}/discard/"),
     "labeling:import-resume": post("reviewer", "/imports/{import}/resume/"),
+    "labeling:import-delete": get("admin", "/imports/{import}/delete/", also_posts=True),
     "labeling:import-rejected": get("reviewer", "/imports/{import}/rejected/"),
     "labeling:tweet-list": get("analyst", "/tweets/"),
     "labeling:tweet-detail": get("analyst", "/tweets/{tweet}/"),

@@ -11,7 +11,7 @@ from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBas
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from labeling import access, importing, tasks
+from labeling import access, deleting, importing, tasks
 from labeling.mapping import SEPARATORS, UNKNOWN_TAGS, Mapping
 from labeling.models import AuditEvent, Import, Job, Source
 from labeling.reading import UnreadableFileError
@@ -171,12 +171,13 @@ def import_mapping(request: HttpRequest, pk: int) -> HttpResponseBase:
 @access.reviewer
 @require_GET
 def import_detail(request: HttpRequest, pk: int) -> HttpResponseBase:
-    row = get_object_or_404(Import.objects.select_related("job", "created_by"), pk=pk)
+    row = get_object_or_404(Import.objects.select_related("job", "created_by", "deletion__created_by"), pk=pk)
     if row.job is None and "sample" in row.mapping:
         return redirect("labeling:import-mapping", pk=pk)
     context = {
         "row": row,
-        "job": row.job,
+        "job": row.deletion or row.job,
+        "may_delete": access.has_role(request.user, "admin") and not deleting.why_not(row),
         "mapping": Mapping.from_json(row.mapping),
         "rejected": importing.first_rejected(row, SHOWN_REJECTED),
         "can_resume": _can_resume(row),
@@ -185,7 +186,8 @@ def import_detail(request: HttpRequest, pk: int) -> HttpResponseBase:
 
 
 def _can_resume(row: Import) -> bool:
-    return bool(row.job and row.job.state in (Job.State.FAILED, Job.State.CANCELLED) and row.file)
+    has_stopped = row.job is not None and row.job.state in (Job.State.FAILED, Job.State.CANCELLED)
+    return has_stopped and bool(row.file) and row.deletion is None
 
 
 @access.reviewer
@@ -210,6 +212,29 @@ def import_discard(request: HttpRequest, pk: int) -> HttpResponseBase:
     importing.discard(row)
     messages.info(request, f"The upload {row.file_name} is deleted.")
     return redirect("labeling:import-list")
+
+
+@access.admin
+@require_http_methods(["GET", "POST"])
+def import_delete(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """What would go; and, once the box is ticked, the job that deletes it."""
+    row = get_object_or_404(Import.objects.select_related("job", "deletion"), pk=pk)
+    problem = deleting.why_not(row)
+    is_sure = request.POST.get("sure") == "yes"
+    if request.method == "POST" and is_sure and not problem:
+        try:
+            tasks.enqueue(deleting.start(row, user=request.user))  # type: ignore[arg-type]
+            return redirect("labeling:import-detail", pk=pk)
+        except deleting.CannotDelete as error:
+            problem = str(error)
+    context = {
+        "row": row,
+        "problem": problem,
+        "loss": None if problem else deleting.loss_of(row),
+        "unsure": request.method == "POST" and not is_sure,
+    }
+    status = 400 if request.method == "POST" else 200
+    return render(request, "labeling/import_delete.html", context, status=status)
 
 
 @access.reviewer

@@ -9,8 +9,8 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from labeling import jobs, training, versions
-from labeling.models import AuditEvent, Job, ModelVersion, ScoringRun
+from labeling import deleting, jobs, training, versions
+from labeling.models import AuditEvent, Import, Job, ModelVersion, ScoringRun, Tweet
 from tests.factories import job_of, make_annotation, make_version
 from tests.reports import make_evaluated_version
 
@@ -241,6 +241,16 @@ def test_the_tweets_of_a_cell_are_listed_page_by_page(
     assert f"{len(expected)} held-out tweets in this cell" in answer.content.decode()
 
 
+def test_a_cell_whose_tweets_were_deleted_says_so(version, analyst, client_of):
+    path = pages(version)["version-tweets"]
+    whole = len(client_of(analyst).get(path).context["rows"])
+    deleting.delete_range(Import(pk=0), 1, Tweet.objects.order_by("id")[whole * 2].pk)
+    fewer = client_of(analyst).get(path)
+    assert 0 < len(fewer.context["rows"]) < whole
+    deleting.delete_range(Import(pk=0), 1, 2**40)
+    assert "erased since" in client_of(analyst).get(path).content.decode()
+
+
 def test_a_cell_that_does_not_exist_is_refused(version, analyst, client_of):
     client = client_of(analyst)
     path = url("version-tweets", version.number)
@@ -280,7 +290,7 @@ def test_a_label_that_changed_since_is_marked(version, analyst, client_of):
 
 
 def test_two_versions_are_compared(version, analyst, client_of, monkeypatch, django_assert_max_num_queries):
-    from labeling.models import Tag, Tweet
+    from labeling.models import Tag
 
     after = make_evaluated_version(list(Tag.objects.all()), tweets=list(Tweet.objects.all()), seed=5)
     client = client_of(analyst)
