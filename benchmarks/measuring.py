@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -182,6 +183,11 @@ def commit() -> str | None:
         check=False,
     )
     return done.stdout.strip() or None
+
+
+def end_in_order() -> None:
+    """Make SIGTERM end this process like Ctrl-C: what it has started is stopped first."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def say(*words: object) -> None:

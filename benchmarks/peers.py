@@ -531,6 +531,7 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
+    measuring.end_in_order()
     folder = (options.dir or ROOT / "var" / "peers").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     peers = {"label-studio": LabelStudio, "doccano": Doccano}

@@ -687,6 +687,7 @@ def main() -> int:
         lines = table(shown) + (growth(smaller, shown) + fit(smaller, shown) if smaller else [])
         print_table(lines, markdown=True)
         return 0
+    measuring.end_in_order()
     chosen = steps_of(given.steps)
     folder = (given.dir or ROOT / "var" / "scale").resolve()
     specific = given.specific or min(100_000, given.rows)
