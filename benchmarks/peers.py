@@ -144,9 +144,8 @@ class Peer(Product):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"http://127.0.0.1:{probe.getsockname()[1]}"
-        self.browser = urllib.request.build_opener(
-            urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
-        )
+        self.cookies = http.cookiejar.CookieJar()
+        self.browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies))
         self.project = 0
 
     @property
@@ -364,13 +363,12 @@ class Doccano(Peer):
             web = self.start(program, "webserver", "--port", self.port)
             self.roots = [web.pid, tasks.pid]
             self.wait_until_ready("/favicon.ico")
-            self.token = self.ask("POST", "/v1/auth/login/", {"username": "benchmark", "password": PASSWORD})[
-                "key"
-            ]
+            self.ask("POST", "/v1/auth/login/", {"username": "benchmark", "password": PASSWORD})
             yield
 
     def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Token {self.token}"} if getattr(self, "token", "") else {}
+        token = next((cookie.value for cookie in self.cookies if cookie.name == "csrftoken"), None)
+        return {"X-CSRFToken": token} if token else {}
 
     def import_file(self, path: Path, rows: int) -> None:
         project = {
