@@ -105,6 +105,11 @@ class Tagger(Product):
             time.sleep(0.02)
         if found[0] != "done" or found[2] != rows:
             raise measuring.CommandFailed(f"Import ended as {found}")
+        self.job_seconds = self.installation.value(
+            "SELECT extract(epoch FROM j.finished_at - j.started_at)::float8 FROM labeling_import i"
+            " JOIN labeling_job j ON j.id = i.job_id WHERE i.id = %s",
+            [pk],
+        )
 
     def next_tweet(self) -> None:
         if not self.queue:
@@ -410,6 +415,8 @@ def measure_round(product: Product, path: Path, rows: int, requests: int) -> dic
     figures: dict[str, Any] = {
         "import": {**watch.used.as_json(), "seconds": seconds, "rows_per_second": rows / seconds}
     }
+    job = getattr(product, "job_seconds", None)
+    figures["import"]["job_rows_per_second"] = rows / job if job else None
     words = iter(WORDS * requests)
     steps: dict[str, Callable[[], None]] = {
         "next": product.next_tweet, "list": product.first_page, "filter": lambda: product.filter_by(next(words)),
@@ -477,6 +484,7 @@ def measure(products: list[Product], files: list[Path], rows: int, requests: int
 
 FIGURES = (
     ("import, rows/s", ("import", "rows_per_second"), True),
+    ("import, the worker's job alone, rows/s", ("import", "job_rows_per_second"), True),
     ("import, CPU seconds", ("import", "cpu_seconds"), False),
     ("import, PostgreSQL's CPU seconds", ("import", "postgres_cpu_seconds"), False),
     ("memory of its processes at most, MiB", ("import", "peak_rss"), False),
