@@ -9,6 +9,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 from django.conf import settings
@@ -119,9 +120,10 @@ class Stages:
         self.watch(job)
 
     def __str__(self) -> str:
-        ends = [*list(self.began.values())[1:], time.monotonic()]
-        spent = zip(self.began.items(), ends, strict=True)
-        return ", ".join(f"{stage} {end - start:.1f} s" for (stage, start), end in spent) or "led elsewhere"
+        spent = pairwise([*self.began.items(), ("end", time.monotonic())])
+        return (
+            ", ".join(f"{stage} {end - start:.1f} s" for (stage, start), (_, end) in spent) or "led elsewhere"
+        )
 
 
 def work(job: Job, progress: Progress) -> None:
