@@ -137,6 +137,7 @@ class Writing:
             ends, piece = bytes_of(rows.take(pa.array(order[start : start + PIECE_ROWS])))
             yield piece[: ends[-1]].tobytes()
         yield COPY_TRAILER
+        batch.rows.clear()  # it waits for its turn to be committed; its memory is for the next
 
     def _kept(self) -> NDArray[np.bool_]:
         kept = np.zeros(len(self.batch.keys), bool)

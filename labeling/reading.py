@@ -667,7 +667,11 @@ class ParquetSheet(Sheet):
         stream.seek(0)
         with _arrow_errors():
             self.file = pq.ParquetFile(
-                stream, thrift_string_size_limit=16 * MIB, thrift_container_size_limit=1_000_000
+                stream,
+                thrift_string_size_limit=16 * MIB,
+                thrift_container_size_limit=1_000_000,
+                buffer_size=MIB,  # else a column of a row group is read as a whole
+                pre_buffer=False,  # else the bytes of all that was read stay in memory to the end
             )
             metadata = self.file.metadata
             if metadata.num_columns > limits.columns:

@@ -136,10 +136,8 @@ def expected(cell: Any) -> tuple[int, bool, bool]:
 def check_dates(column, cells=None):
     micros, dated, unreadable = columns.dates(column)
     cells = cells if cells is not None else column if isinstance(column, list) else column.to_pylist()
-    for found, cell in zip(
-        zip(np.where(dated, micros, 0), dated, unreadable, strict=True), cells, strict=True
-    ):
-        assert found == expected(cell), cell
+    found = zip(np.where(dated, micros, 0).tolist(), dated.tolist(), unreadable.tolist(), strict=True)
+    assert list(found) == [expected(cell) for cell in cells]
 
 
 MOMENTS = st.datetimes(datetime.datetime(1890, 1, 1), datetime.datetime(2210, 1, 1))
