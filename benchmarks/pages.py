@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,8 @@ class Case:
     limit: float  # ms, at the 95th percentile
     address: Callable[[Corpus], str]
     role: str = "analyst"
+    act: Callable[[Asker], Answer] | None = None  # in place of asking for the address
+    most: int = 1_000_000  # requests
 
 
 def flagged_address(draws: list[dict[str, Draw]]) -> Callable[[Corpus], str]:
@@ -334,6 +337,9 @@ class Asker:
         )
         self.shown = self.next_shown(self.clients["analyst"].get(f"/queues/{self.queue.pk}/label/"))
 
+    def take(self, case: Case) -> Answer:
+        return case.act(self) if case.act else self.ask(case)
+
     def ask(self, case: Case) -> Answer:
         address = case.address(self.corpus)
         return self.timed(address, lambda: self.clients[case.role].get(address))[0]
@@ -361,6 +367,20 @@ class Asker:
         post = self.clients["analyst"].post
         answer, response = self.timed(address, lambda: post(address, form, headers={"HX-Request": "true"}))
         self.shown = self.next_shown(response)
+        return answer
+
+    def make_queue(self, strategy: Queue.Strategy) -> Answer:
+        tag = self.corpus.rng.choice(self.corpus.version.tag_ids)
+        started, cpu = time.perf_counter(), time.process_time()
+        queue = queues.create_queue(
+            name=f"Benchmark {secrets.token_hex(4)}",
+            strategy=strategy,
+            size=1_000,
+            user=None,
+            tag=Tag.objects.get(pk=tag),
+        )
+        answer = time.perf_counter() - started, time.process_time() - cpu, strategy.value
+        queue.delete()
         return answer
 
     @staticmethod
@@ -391,12 +411,23 @@ def measure(
         for case in cases:
             if not goes_on():
                 return results
-            for _ in range(min(at_once, requests - start)):
-                results[case.name].add(asker.label() if case is LABEL else asker.ask(case))
+            for _ in range(min(at_once, requests - start, case.most - start)):
+                results[case.name].add(asker.take(case))
     return results
 
 
-LABEL = Case("label: submit + next", 40, lambda c: "")
+def acting_cases() -> Iterator[Case]:
+    """What changes something: the label page, and new queues of 1,000 tweets, deleted at once."""
+    nothing: Callable[[Corpus], str] = lambda corpus: ""  # noqa: E731
+    yield Case("label: submit + next", 40, nothing, act=Asker.label)
+    for strategy in (
+        Queue.Strategy.RANDOM,
+        Queue.Strategy.RISK,
+        Queue.Strategy.UNCERTAIN,
+        Queue.Strategy.RARE_TAG,
+    ):
+        act = partial(Asker.make_queue, strategy=strategy)
+        yield Case(f"new queue: {strategy.value}", 3_000, nothing, act=act, most=5)
 
 
 def explain(asker: Asker, case: Case, address: str) -> None:
@@ -490,11 +521,11 @@ def main() -> None:
     settings.ALLOWED_HOSTS = ["testserver"]
     corpus = read_corpus(version, random.Random(options.seed))
     asker = Asker(corpus, label_size=min(queues.MAX_SIZE, options.requests + 50))
-    every = [*flagged_cases(), *tweet_cases(), *other_cases(), LABEL]
+    every = [*flagged_cases(), *tweet_cases(), *other_cases(), *acting_cases()]
     cases = [case for case in every if case.name.startswith(options.only)]
     try:
         for case in cases:  # what every process does once: compiled templates, imported modules
-            asker.label() if case is LABEL else asker.ask(case)
+            asker.take(case)
         if options.while_scoring:
             with scoring_run() as goes_on:
                 results = measure(asker, cases, requests=options.requests, goes_on=goes_on)
@@ -504,7 +535,7 @@ def main() -> None:
         table(results, version, BUSY if options.while_scoring else 1)
         if options.explain:
             for case in cases:
-                if case is not LABEL and (figures := results[case.name].figures)["p95_ms"] > case.limit:
+                if not case.act and (figures := results[case.name].figures)["p95_ms"] > case.limit:
                     explain(asker, case, figures["slowest"])
     finally:
         asker.close()

@@ -14,8 +14,8 @@ import numpy as np
 from django.contrib.auth.models import User
 from django.db import connection
 
-from labeling import jobs, labels, scoring, versions
-from labeling.models import ModelVersion, Tag, Tweet
+from labeling import jobs, labels, scoring, search_building, versions
+from labeling.models import Job, ModelVersion, Tag, Tweet
 from labeling.score_tables import ScoreTables
 
 HERE = Path(__file__).resolve().parent
@@ -90,6 +90,8 @@ def fill(tweets: int) -> None:
         run(HERE / "corpus.py", folder, "--rows", tweets, "--specific", tweets // 200, "--formats", "parquet")
         for source in ("specific", "general"):
             run(HERE.parent / "manage.py", "import_tweets", f"{folder}/{source}.parquet", "--source", source)
+    for job in Job.objects.filter(kind=Job.Kind.SEARCH, state=Job.State.QUEUED):
+        jobs.run_job(job.pk, search_building.work)
     version = make_scores()
     work_of_people(version)
 
