@@ -29,14 +29,14 @@ from labeling.scoring import threshold_of
 
 PAGE_SIZE = 50
 COUNT_UP_TO = 1_000  # counts are exact up to here, then "1,000+"
-STATE_UP_TO = 20_000  # a label state with fewer tweets bounds the work
+STATE_UP_TO = 3_000  # a label state with fewer tweets bounds the work
 WORD_IDS_UP_TO = 5_000  # so do so many tweets with the words: each is a block of the table to read
 WORDS_SEARCHED = 100_000  # expected matches up to which the search index is asked for their ids
 DATED_UP_TO = 50_000  # listed tweets in a range of dates that are sorted to start from
-# Tried at once, the small window first: against labels, reviews, tags or the search index, about 3 µs each;
-# against the texts themselves, about 30 µs each.
-LOOKUP_WINDOWS = (2_000, 20_000)
-TEXT_WINDOWS = (500, 3_000)
+# Candidates tried at once, the small window first.
+LOOKUP_WINDOWS = (2_000, 20_000)  # against labels, reviews or tags: about 3 µs each
+WORD_WINDOWS = (2_000, 10_000)  # against the search index: about 5 µs each
+TEXT_WINDOWS = (500, 2_000)  # against the texts themselves: about 50 µs each
 EXPORT_PAGE = 2_000
 
 Cursor = tuple[float, int]  # risk and tweet id of the row that a page begins after
@@ -235,7 +235,9 @@ def _add_checks(plan: Plan, tables: ScoreTables, filters: Filters) -> None:
         checks.add(condition, *values)
     if plan.words_common:
         plan.windows = TEXT_WINDOWS
-    elif checks.conditions or plan.words:
+    elif plan.words:
+        plan.windows = WORD_WINDOWS
+    elif checks.conditions:
         plan.windows = LOOKUP_WINDOWS
 
 

@@ -352,9 +352,9 @@ def progress(queue: Queue, user: User) -> Progress:
         cursor.execute(TODAY, [user.pk, midnight, Origin.ANALYST.value])
         today, median = cursor.fetchone()
     counts = queue.items.aggregate(
-        seats=Count("id"),
-        finished=Count("id", filter=Q(state__in=FINISHED)),
-        claimed=Count("id", filter=Q(state=State.CLAIMED)),
-        mine=Count("id", filter=Q(state__in=FINISHED, claimed_by=user)),
+        seats=Count("*"),
+        finished=Count("*", filter=Q(state__in=FINISHED)),
+        claimed=Count("*", filter=Q(state=State.CLAIMED)),
+        mine=Count("*", filter=Q(state__in=FINISHED, claimed_by=user)),
     )
     return Progress(today=today, median_seconds=median, **counts)

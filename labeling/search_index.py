@@ -119,7 +119,7 @@ def are_common(words: str) -> bool:
 
 
 def expected_matches(words: str) -> int:
-    """About how many tweets have these words, as the planner expects: nothing is read."""
+    """About how many tweets have these words, by the statistics of migration 0008: nothing is read."""
     has_words, values = condition(words)
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (FORMAT JSON) SELECT FROM labeling_tweet t WHERE {has_words}", values)

@@ -146,6 +146,7 @@ def test_every_filter_finds_what_a_plain_reading_finds(
         monkeypatch.setattr(search_index, "COMMON", words_common)
         monkeypatch.setattr(flagged, "DATED_UP_TO", 0)
         monkeypatch.setattr(flagged, "LOOKUP_WINDOWS", (2, 4))
+        monkeypatch.setattr(flagged, "WORD_WINDOWS", (2, 4))
         monkeypatch.setattr(flagged, "TEXT_WINDOWS", (4,))
     tweets = list(Tweet.objects.select_related("label").prefetch_related("reviewitem_set"))
     tweets.sort(key=lambda t: (-float(t.text.split()[0].removeprefix("risk=")), -t.pk))
@@ -212,7 +213,7 @@ def test_a_full_window_says_how_far_it_looked(
     corpus: list[Tweet], version: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flagged, "WORD_IDS_UP_TO", 1)
-    monkeypatch.setattr(flagged, "LOOKUP_WINDOWS", (5, 7))
+    monkeypatch.setattr(flagged, "WORD_WINDOWS", (5, 7))
     page = flagged.page_of(version, Filters(q="word1"))
     assert page.words_capped
     assert page.looked_down_to == pytest.approx(0.95)
@@ -321,7 +322,7 @@ def large(db: None, monkeypatch: pytest.MonkeyPatch) -> ModelVersion:
     """3,000 flagged tweets, few of them specific, in review, or with a rare word; all bounds a thirtieth or less."""
     for name, value in {
         "COUNT_UP_TO": 60, "PAGE_SIZE": 20, "STATE_UP_TO": 50, "WORD_IDS_UP_TO": 50, "DATED_UP_TO": 300,
-        "LOOKUP_WINDOWS": (50, 200), "TEXT_WINDOWS": (20, 50),
+        "LOOKUP_WINDOWS": (50, 200), "WORD_WINDOWS": (50, 200), "TEXT_WINDOWS": (20, 50),
     }.items():  # fmt: skip
         monkeypatch.setattr(flagged, name, value)
     tweets = Tweet.objects.bulk_create(
