@@ -352,9 +352,9 @@ def progress(queue: Queue, user: User) -> Progress:
         cursor.execute(TODAY, [user.pk, midnight, Origin.ANALYST.value])
         today, median = cursor.fetchone()
     counts = queue.items.aggregate(
-        seats=Count("*"),
-        finished=Count("*", filter=Q(state__in=FINISHED)),
-        claimed=Count("*", filter=Q(state=State.CLAIMED)),
-        mine=Count("*", filter=Q(state__in=FINISHED, claimed_by=user)),
+        seats=Count("state"),
+        finished=Count("state", filter=Q(state__in=FINISHED)),
+        claimed=Count("state", filter=Q(state=State.CLAIMED)),
+        mine=Count("state", filter=Q(state__in=FINISHED, claimed_by=user)),
     )
     return Progress(today=today, median_seconds=median, **counts)

@@ -51,10 +51,10 @@ def queue_list(request: HttpRequest) -> HttpResponse:
         QueueItem.objects.filter(queue__in=shown)
         .values("queue_id")
         .annotate(
-            seats=Count("*"),
-            finished=Count("*", filter=finished),
-            claimed=Count("*", filter=Q(state="claimed")),
-            mine=Count("*", filter=finished & Q(claimed_by=request.user.pk)),
+            seats=Count("state"),
+            finished=Count("state", filter=finished),
+            claimed=Count("state", filter=Q(state="claimed")),
+            mine=Count("state", filter=finished & Q(claimed_by=request.user.pk)),
         )
         .order_by()
         .values_list("queue_id", "seats", "finished", "claimed", "mine")
