@@ -109,7 +109,7 @@ def work(job: Job, progress: Progress) -> None:
     _wait_for_writers(progress)
     progress.report(stage="Counting what is left")
     _sweep_unpublished()
-    for version in ModelVersion.objects.filter(scores_published_at__isnull=False):
+    for version in ModelVersion.objects.all():
         scoring.recount(version)
     _finish(row, job)
 

@@ -62,6 +62,14 @@ def create(tables: ScoreTables) -> None:
             )
 
 
+def exist(tables: ScoreTables) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT to_regclass(%s) IS NOT NULL AND to_regclass(%s) IS NOT NULL", [tables.score, tables.tag]
+        )
+        return bool(cursor.fetchone()[0])
+
+
 def is_attached(tables: ScoreTables) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass(%s)", [tables.score])

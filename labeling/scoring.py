@@ -382,15 +382,27 @@ def _store_summary(version: ModelVersion, counts: Counts, *, threshold: float, f
 
 
 def recount(version: ModelVersion) -> None:
-    """Count a version's published scores anew, after some were removed: a scan, some ten seconds at 20 million."""
-    if not version.score_summary:
+    """Count a version's scores anew, after some were removed: a scan, some ten seconds at 20 million.
+
+    Counts that wait in chunks are part of it. Not while the version is being scored.
+    """
+    tables = ScoreTables(version.pk)
+    if not score_tables.exist(tables):
         return
     summary = version.score_summary
-    counts = score_counts.scan(ScoreTables(version.pk), threshold=summary["threshold"])
-    version.score_summary = score_counts.summary_of(
-        counts, threshold=summary["threshold"], floor=summary["floor"]
-    )
-    version.save(update_fields=["score_summary"])
+    threshold = summary.get("threshold", threshold_of(version))
+    counts = score_counts.scan(tables, threshold=threshold)
+    with transaction.atomic():
+        waiting = ScoringChunk.objects.filter(run__version=version, counts__isnull=False)
+        first = waiting.first()
+        waiting.update(counts=None)
+        if version.scores_published_at is None:
+            if first is not None:
+                ScoringChunk.objects.filter(pk=first.pk).update(counts=counts)
+        else:
+            floor = summary.get("floor", score_tables.floor_of(threshold))
+            version.score_summary = score_counts.summary_of(counts, threshold=threshold, floor=floor)
+            version.save(update_fields=["score_summary"])
 
 
 def mark_words(scorer: _Scorer, *, limit: int, report: Callable[..., None]) -> None:

@@ -311,6 +311,26 @@ def test_the_counts_of_the_chunks_add_up_to_what_a_scan_finds(
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("before", [0, 1])
+def test_tweets_deleted_in_the_middle_of_a_run_are_not_counted(version: ModelVersion, before: int) -> None:
+    for _ in range(before):
+        make_tweet("risk=0.9")
+        run_now(version)
+    erased = make_tweet("risk=0.9 overdose")
+    make_tweet("risk=0.8 overdose")
+    run, scorer = planned(version)
+    scoring.score_chunk(claimed(run), scorer)
+    with connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM {scorer.tables.score} WHERE tweet_id = %s", [erased.pk])
+        cursor.execute(f"DELETE FROM {scorer.tables.tag} WHERE tweet_id = %s", [erased.pk])
+    scoring.recount(version)
+    Job.objects.filter(scoring_run=run).update(state=Job.State.FAILED)
+    run_now(version)
+    assert version.score_summary["n"] == before + 1
+    assert version.score_summary["tags"] == [{"tag": version.tag_ids[1], "n": 1, "flagged": 1}]
+
+
+@pytest.mark.django_db
 def test_publishing_twice_counts_once(version: ModelVersion) -> None:
     make_tweet("risk=0.9 overdose")
     job = run_now(version)
