@@ -381,7 +381,7 @@ def fasttext_peer(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         venv.create(folder / "venv", with_pip=True)
-        python = folder / "venv" / "bin" / "python"
+        python = str(folder / "venv" / "bin" / "python")
         pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *FASTTEXT]
         subprocess.run(pip, check=True)
         with (folder / "verdict.txt").open("w") as verdicts, (folder / "tags.txt").open("w") as tags:
@@ -475,30 +475,38 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=131_072, help="in each sample for speed")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", choices=["speed", "accuracy"], help="half of the work")
     parser.add_argument("--no-fasttext", action="store_true", help="do not install and measure it")
     options = parser.parse_args()
     with_data = bool(options.specific and options.general and options.needles)
     if not with_data:
         print("No --specific, --general and --needles: speed alone, no average precision.")
     task = task_of(options) if with_data else None
-    samples = samples_of(options, task)
+    samples = samples_of(options, task) if options.only != "accuracy" else {}
     variants = [*STEPS, *NOT_KEPT]
 
-    # 1. Speed: random weights, words and pairs of real frequency.
-    first = next(iter(samples.values()))
-    known = pa.array(task.train[0]) if task else first
-    networks = {v.words: network_of(v, bags_of(v, known), OUTPUTS) for v in reversed(variants)}
-    runs: dict[str, Callable[[pa.Array], Any]] = {v.name: graph_of(v, networks[v.words]) for v in variants}
-    texts, truth = task.train if task else (first.to_pylist(), np.arange(len(first)) % 2)
-    runs["HashingVectorizer + linear"], rank = hashing_peer(texts, truth)
-    measured = {name: speeds(runs, sample, options.repeats) for name, sample in samples.items()}
+    texts, truth = (
+        task.train if task else (samples["invented tweets"].to_pylist(), np.arange(options.texts) % 2)
+    )
+    hashing, rank = hashing_peer(texts, truth)
     result: dict[str, Any] = {
         "machine": measuring.machine(), "commit": measuring.commit(), "outputs": OUTPUTS, "texts": options.texts,
-        "repeats": options.repeats, "speed": measured, "accuracy": {},
+        "repeats": options.repeats, "speed": {}, "accuracy": {},
     }  # fmt: skip
 
+    # 1. Speed: random weights, words and pairs of real frequency.
+    if samples:
+        known = pa.array(texts)
+        networks = {v.words: network_of(v, bags_of(v, known), OUTPUTS) for v in reversed(variants)}
+        runs: dict[str, Callable[[pa.Array], Any]] = {
+            v.name: graph_of(v, networks[v.words]) for v in variants
+        }
+        runs["HashingVectorizer + linear"] = hashing
+        result["speed"] = {name: speeds(runs, sample, options.repeats) for name, sample in samples.items()}
+        print_result(result)
+
     # 2. Accuracy.
-    if task:
+    if task and options.only != "speed":
         models: dict[str, Tagger] = {}
         for variant in variants:
             if variant.words not in models:
@@ -516,7 +524,7 @@ def main() -> None:
         )
         for kind, by_sample in found.items():
             for name, speed in by_sample.items():
-                measured[name][f"fastText, {kind}"] = speed
+                result["speed"][name][f"fastText, {kind}"] = speed
         if task:
             result["accuracy"]["fastText, verdict"] = judge(task.is_needle, scores)
     result["variants"] = [
@@ -529,10 +537,10 @@ def main() -> None:
 
 def print_result(result: dict[str, Any]) -> None:
     print(f"\nTexts/s of CPU on one thread, {result['outputs']} outputs: best (median); average precision")
-    names = list(next(iter(result["speed"].values())))
+    names = dict.fromkeys([*next(iter(result["speed"].values()), {}), *result["accuracy"]])
     print(f"{'':36}" + "".join(f"{sample:>24}" for sample in result["speed"]) + f"{'AP':>10}")
     for name in names:
-        cells = [result["speed"][sample][name] for sample in result["speed"]]
+        cells = [cells[name] for cells in result["speed"].values() if name in cells]
         shown = "".join(f"{cell['best']:>12,.0f} ({cell['median']:>9,.0f})" for cell in cells)
         accuracy = result["accuracy"].get(name, {}).get("average_precision")
         print(f"{name:36}{shown}{'' if accuracy is None else f'{accuracy:10.4f}'}")
