@@ -7,7 +7,7 @@ Every variant takes the same Arrow texts to the same 26 probabilities on one thr
 of CPU time, best and median of interleaved repeats. Average precision: each way to read words is trained anew (the
 verdict alone, so a little below what the product's own training reaches) and ranks all general posts; variants that
 read the same words share the weights. Beside them, in the same run: HashingVectorizer + a linear model, and fastText
-(wordNgrams 2), which is installed from the registry into an environment of its own.
+(wordNgrams 2; speed alone), which is installed from the registry into an environment of its own.
 
 specific, general, needles: as in benchmarks/needles.py. --tweets FILE adds another sample (CSV or Parquet with a column
 `text` or `tweet_text`) to the speeds. The steps and what became of them: docs/decisions/0010-the-fastest-graph.md.
@@ -321,7 +321,7 @@ def hashing_peer(texts: list[str], truth: np.ndarray) -> tuple[Callable[[pa.Arra
     from sklearn.linear_model import SGDClassifier
 
     vectorizer = HashingVectorizer(ngram_range=(1, 2), n_features=2**20, dtype=np.float32)
-    model = SGDClassifier(loss="log_loss", max_iter=3, tol=None, random_state=1)
+    model = SGDClassifier(loss="log_loss", alpha=1e-6, max_iter=5, tol=None, random_state=1)
     model.fit(vectorizer.transform(texts), truth)
     weights = np.repeat(model.coef_.astype(np.float32).T, OUTPUTS, axis=1)
 
@@ -341,7 +341,7 @@ def hashing_peer(texts: list[str], truth: np.ndarray) -> tuple[Callable[[pa.Arra
 
 _FASTTEXT_SCRIPT = """
 import json, sys, time
-import fasttext, numpy
+import fasttext
 folder, repeats = sys.argv[1], int(sys.argv[2])
 def lines(name):
     with open(f"{folder}/{name}", encoding="utf-8", newline="\\n") as file:
@@ -362,17 +362,14 @@ for name in sys.argv[3:]:
     sample = lines(name)
     result["verdict"][name] = speed(model, sample, 1)
     result["all outputs"][name] = speed(many, sample, 26)
-labels, chances = model.f.multilinePredict(lines("rank.txt"), 2, 0.0, "strict")
-scores = [sum(p for p, l in zip(ps, ls) if l == "__label__DA") for ls, ps in zip(labels, chances)]
-numpy.save(f"{folder}/scores.npy", numpy.array(scores, "float32"))
 print(json.dumps(result))
 """
 
 
 def fasttext_peer(
-    texts: list[str], truth: np.ndarray, samples: dict[str, pa.Array], rank: list[str], repeats: int
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Its speeds, and its scores of the texts to rank. Lower-cased, as ours are."""
+    texts: list[str], truth: np.ndarray, samples: dict[str, pa.Array], repeats: int
+) -> dict[str, Any]:
+    """Its speeds, for the verdict alone and for as many outputs as ours. Lower-cased, as ours are."""
     rng = np.random.default_rng(1)
 
     def line(value: str) -> str:
@@ -385,15 +382,16 @@ def fasttext_peer(
         pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *FASTTEXT]
         subprocess.run(pip, check=True)
         with (folder / "verdict.txt").open("w") as verdicts, (folder / "tags.txt").open("w") as tags:
-            for value, da in zip(texts, truth, strict=True):
+            for index in rng.permutation(len(texts)):  # it learns in the order of the file
+                value, da = texts[index], truth[index]
                 verdicts.write(f"__label__{'DA' if da else 'NDA'} {line(value)}")
                 tags.write(f"__label__{rng.integers(OUTPUTS)} {line(value)}")
-        for sample, array in {**samples, "rank.txt": rank}.items():
-            values = array if isinstance(array, list) else array.to_pylist()
-            (folder / sample).write_text("".join(line(value) for value in values))
+        for sample, array in samples.items():
+            (folder / sample).write_text("".join(line(value) for value in array.to_pylist()))
         script = [python, "-c", _FASTTEXT_SCRIPT, name, str(repeats), *samples]
         done = subprocess.run(script, check=True, stdout=subprocess.PIPE, text=True)
-        return json.loads(done.stdout.splitlines()[-1]), np.load(folder / "scores.npy")
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return found
 
 
 # --- accuracy --------------------------------------------------------------------------------------------------
@@ -518,15 +516,11 @@ def main() -> None:
         result["accuracy"]["HashingVectorizer + linear"] = judge(task.is_needle, ranked)
 
     # 3. fastText.
-    if not options.no_fasttext:
-        found, scores = fasttext_peer(
-            texts, truth, samples, task.general.to_pylist() if task else ["nothing"], options.repeats
-        )
+    if samples and not options.no_fasttext:
+        found = fasttext_peer(texts, truth, samples, options.repeats)
         for kind, by_sample in found.items():
             for name, speed in by_sample.items():
                 result["speed"][name][f"fastText, {kind}"] = speed
-        if task:
-            result["accuracy"]["fastText, verdict"] = judge(task.is_needle, scores)
     result["variants"] = [
         {k: v for k, v in asdict(variant).items() if not callable(v)} for variant in variants
     ]
