@@ -227,7 +227,7 @@ def scored_by(run: Run, *, helpers: int, activate: bool = False) -> Figures:
     pk, number = version_of(run)
     with run.installation.launched(SCORE_HELPERS=str(helpers)) as site:
         site.log_in("reviewer")
-        warm_up(run, site)
+        warm_up(run, site, helpers=helpers)
         with watching(site) as watch:
             press_score(site, number, activate=activate)
             wait_until(lambda: not active_jobs(run.installation, "score"), seconds=14_400, site=site)
@@ -253,15 +253,23 @@ def press_score(site: Site, number: int, *, activate: bool = False) -> None:
     site.post(f"/versions/{number}/score/", {"activate": "on"} if activate else {})
 
 
-def warm_up(run: Run, site: Site) -> None:
-    """Begin to score, so that every worker has loaded TensorFlow and the model; cancel; throw the scores away."""
-    number = version_of(run)[1]
-    press_score(site, number)
-    job = "SELECT id FROM labeling_job WHERE kind = 'score' ORDER BY id DESC LIMIT 1"
-    wait_until(lambda: chunks_done(run) >= 4 or not active_jobs(run.installation, "score"), seconds=600)
+def warm_up(run: Run, site: Site, *, helpers: int) -> None:
+    """Begin to score with both processes, until each has loaded TensorFlow and the model; cancel; drop the scores."""
+    press_score(site, version_of(run)[1])
+    newest = run.installation.value("SELECT max(id) FROM labeling_scoringrun")
+    if not helpers:  # the measured run uses one of them, whichever it is
+        run.installation.python(f"from labeling import tasks; tasks.score_chunks.delay({newest})")
+    warm = (
+        "SELECT count(DISTINCT backend_pid) FROM labeling_scoringchunk WHERE state = 'done' AND run_id = %s"
+    )
+    wait_until(
+        lambda: run.installation.value(warm, [newest]) >= 2 or not active_jobs(run.installation, "score"),
+        seconds=600, site=site,
+    )  # fmt: skip
     if active_jobs(run.installation, "score"):
-        site.post(f"/jobs/{run.installation.value(job)}/cancel/", {})
-    wait_until(lambda: not active_jobs(run.installation, "score"), seconds=600)
+        job = run.installation.value("SELECT max(id) FROM labeling_job WHERE kind = 'score'")
+        site.post(f"/jobs/{job}/cancel/", {})
+    wait_until(lambda: not active_jobs(run.installation, "score"), seconds=600, site=site)
     time.sleep(3)  # a helper looks once more, and finds the run at its end
     forget_scores(run)
 
