@@ -32,6 +32,7 @@ COUNT_UP_TO = 1_000  # counts are exact up to here, then "1,000+"
 STATE_UP_TO = 3_000  # a label state with fewer tweets bounds the work
 WORD_IDS_UP_TO = 5_000  # so do so many tweets with the words: each is a block of the table to read
 WORDS_SEARCHED = 100_000  # expected matches up to which the search index is asked for their ids
+RARE_SOURCE = 0.05  # share of the flagged tweets below which a source bounds more than a tag
 DATED_UP_TO = 50_000  # listed tweets in a range of dates that are sorted to start from
 # Candidates tried at once, the small window first.
 LOOKUP_WINDOWS = (2_000, 20_000)  # against labels, reviews or tags: about 3 µs each
@@ -199,7 +200,7 @@ def choose_start(version: ModelVersion, filters: Filters) -> Plan:
         plan.start = Start.DATE
     if plan.start is Start.RISK and filters.state and _is_rare(filters.state):
         plan.start = Start.STATE
-    if plan.start is Start.RISK and filters.tag is not None:
+    if plan.start is Start.RISK and filters.tag is not None and not _is_rare_source(version, filters):
         plan.start = Start.TAG
     _add_checks(plan, ScoreTables(version.pk), filters)
     return plan
@@ -407,6 +408,12 @@ def _label_condition(state: str, table: str) -> tuple[str, list[Any]]:
         condition += f" AND {table}.verdict_origin = ANY(%s)"
         values.append([int(origin) for origin in origins])
     return condition, values
+
+
+def _is_rare_source(version: ModelVersion, filters: Filters) -> bool:
+    """Whether the risk index, which knows the source, leaves less to look up than a tag's index, which does not."""
+    stored = version.score_summary.get("sources", {}).get(str(filters.source))
+    return bool(stored and stored[1] < RARE_SOURCE * version.score_summary["flagged"])
 
 
 def _is_rare(state: str) -> bool:
