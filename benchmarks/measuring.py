@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLE_SECONDS = 0.2
+SAMPLE_SECONDS = 1.0  # each look at all processes costs some 20 ms
 MIB = 1 << 20
 
 

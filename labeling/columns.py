@@ -45,7 +45,7 @@ def authors(column: Any, hasher: AuthorHasher) -> tuple[Any, Mask]:
     values, sure = _strings(column, or_integers=True)
     encoded = values.dictionary_encode()
     hashes = [hasher.hash(name) if name else None for name in encoded.dictionary.to_pylist()]
-    return pa.array(hashes, pa.string()).take(encoded.indices), sure
+    return pa.array(hashes, pa.binary()).take(encoded.indices), sure
 
 
 def blanks(column: Any) -> Mask:

@@ -59,7 +59,7 @@ def copy_rows(
         _pieces(_big_endian(pc.binary_length(texts).to_numpy(), ">i4")),
         texts,
         _pieces(_big_endian(pc.fill_null(pc.binary_length(authors), NULL).to_numpy(), ">i4")),
-        authors.fill_null(""),
+        authors.fill_null(b""),
         _dates(posted),
     )
 

@@ -41,8 +41,9 @@ class AuthorHasher:
         self.inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
         self.outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
 
-    def hash(self, author: str) -> str:
+    def hash(self, author: str) -> bytes:
+        """16 bytes."""
         inner, outer = self.inner.copy(), self.outer.copy()
         inner.update(author.strip().encode())
         outer.update(inner.digest())
-        return outer.hexdigest()[:32]
+        return outer.digest()[:16]

@@ -61,7 +61,7 @@ class Prepared:
 
     name: str
     text: str
-    author: str | None  # hashed
+    author: bytes | None  # hashed
     verdict: int | None
     tags: list[str] | None
 
@@ -220,7 +220,7 @@ class Preparer:
         """A record batch of all rows, and which of them hold for sure what is stored."""
         cells, rows = self.cells, len(block)
         texts, sure = columns.texts(block.columns[cells.text])
-        ids, authors = pa.array([""] * rows, pa.string()), pa.nulls(rows, pa.string())
+        ids, authors = pa.array([""] * rows, pa.string()), pa.nulls(rows, pa.binary())
         if cells.id is not None:
             ids, sure_id = columns.ids(block.columns[cells.id])
             sure &= sure_id
@@ -256,7 +256,7 @@ class Preparer:
             "author": [row.author for row in found.values()],
         }
         for name, values in read.items():
-            column = pc.replace_with_mask(rows[name], pa.array(odd), pa.array(values, pa.string()))
+            column = pc.replace_with_mask(rows[name], pa.array(odd), pa.array(values, rows[name].type))
             rows = rows.set_column(rows.schema.get_field_index(name), name, column)
         kept = sure | odd
         places = np.cumsum(kept) - 1 + self.count

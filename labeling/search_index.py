@@ -22,8 +22,8 @@ SEGMENT_AFTER = 100_000  # rows of an import that go into segment 0; the others 
 # Tweets of one index. Smaller ones are ready sooner, and a common word needs but one of them; more take more disk.
 SEGMENT_TWEETS = 5_000_000
 SMALL_ADDITIONS = "tweet_search_0"
-VECTOR = "to_tsvector('simple'::regconfig, COALESCE({alias}text, ''::text))"  # as the indexes have it
-WORDS = "websearch_to_tsquery('simple'::regconfig, %s)"
+VECTOR = "to_tsvector('tweet_text'::regconfig, COALESCE({alias}text, ''::text))"  # as the indexes have it
+WORDS = "websearch_to_tsquery('tweet_text'::regconfig, %s)"
 COMMON = 1_000_000  # an index takes about 0.1 s to list so many tweets; reading one text takes 30 µs
 
 State = SearchIndex.State

@@ -6,7 +6,7 @@ ANALYZE gathers them; the job that builds the indexes runs it.
 from django.db import migrations
 
 CREATE = """
-CREATE STATISTICS tweet_words ON (to_tsvector('simple'::regconfig, COALESCE(text, ''::text))) FROM labeling_tweet
+CREATE STATISTICS tweet_words ON (to_tsvector('tweet_text'::regconfig, COALESCE(text, ''::text))) FROM labeling_tweet
 """
 
 

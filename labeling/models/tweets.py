@@ -35,7 +35,7 @@ class Tweet(models.Model):
     # The id that it came with, as text, kept as given. Empty when the file had none.
     external_id = models.TextField(blank=True, default="")
     text = models.TextField()
-    author_hash = models.CharField(max_length=32, null=True, blank=True)  # noqa: DJ001 - NULL: unknown author
+    author_hash = models.UUIDField(null=True, blank=True)  # 128 bits of a keyed hash; NULL: unknown author
     posted_at = models.DateTimeField(null=True, blank=True)
     # 64-bit hash of source and external id (of source and text when there is no id): one tweet, one row.
     dedupe_key = models.BigIntegerField(unique=True)
@@ -51,7 +51,7 @@ class Tweet(models.Model):
         indexes = [
             # For small additions. Its pending list is read through by every search, so it stays short (in kB).
             GinIndex(
-                SearchVector("text", config="simple"),
+                SearchVector("text", config="tweet_text"),
                 condition=Q(search_segment=0),
                 fastupdate=True,
                 gin_pending_list_limit=4096,

@@ -237,10 +237,10 @@ def configuration(sockets: Path, *, memory: int, durable: bool) -> dict[str, str
         "effective_cache_size": share(0.5, least=128, most=65536),
         "work_mem": share(0.002, least=4, most=64),
         "maintenance_work_mem": share(0.05, least=64, most=1024),
-        "max_wal_size": "4GB",  # a load of 20 M tweets checkpoints every few minutes, not every few seconds
+        "max_wal_size": "8GB",  # a load of 20 M tweets checkpoints once or twice, not every few seconds
         "min_wal_size": "256MB",
         "checkpoint_timeout": "15min",
-        "wal_compression": "on",
+        "wal_compression": "off",  # pages of a random index: pglz costs a load more than the bytes that it saves
         "wal_level": "minimal",  # a table filled in the transaction that created it skips the log
         "max_wal_senders": "0",
         "synchronous_commit": "on",  # an analyst's label is on disk when the page says so

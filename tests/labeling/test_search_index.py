@@ -59,6 +59,15 @@ def test_small_additions_are_found_at_once():
 
 
 @pytest.mark.django_db
+def test_a_link_is_found_by_where_it_leads_and_not_by_itself():
+    add(1, segment=0, text="read this https://news.example/story/{n}")
+    assert len(search_index.find("news.example", cap=10)) == 1
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_tsvector('tweet_text', text)::text FROM labeling_tweet")
+        assert "story" not in cursor.fetchone()[0]
+
+
+@pytest.mark.django_db
 def test_tweets_without_an_index_are_not_found_and_the_coverage_says_so():
     add(3, segment=0)
     add(2, segment=1)
