@@ -98,6 +98,9 @@ def create_queue(
             ],
             batch_size=2_000,
         )
+        # What the planner does not know, it takes for empty, and then reads all of it for each tweet handed out.
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE (SKIP_LOCKED) labeling_queueitem")
     return queue
 
 

@@ -59,6 +59,8 @@ def create(tables: ScoreTables) -> None:
             cursor.execute(
                 f"CREATE TABLE IF NOT EXISTS {table}"
                 f" (LIKE {parent}, CHECK (version_id = {int(tables.version_id)}))"
+                # Their own job vacuums (see vacuum): autovacuum after so many new rows would hold up a drop.
+                " WITH (autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_threshold = 2000000000)"
             )
 
 
@@ -123,6 +125,12 @@ def analyze(tables: ScoreTables) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"ANALYZE {tables.score}")
         cursor.execute(f"ANALYZE {tables.tag}")
+
+
+def vacuum(tables: ScoreTables) -> None:
+    """Mark the pages that every reader may see, so that lists read the indexes alone. Not in a transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"VACUUM {tables.score}, {tables.tag}")
 
 
 @contextmanager

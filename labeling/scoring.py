@@ -356,6 +356,9 @@ def publish(run: ScoringRun, scorer: _Scorer, progress: Progress) -> None:
             raise JobError(str(error)) from error
     progress.report(stage="Marking words")
     mark_words(scorer, limit=settings.FLAGGED_WORDS, report=progress.report)
+    if not connection.in_atomic_block:
+        progress.report(stage="Tidying")
+        score_tables.vacuum(scorer.tables)
 
 
 def _publish(run: ScoringRun, scorer: _Scorer, mine: Job) -> None:
