@@ -22,4 +22,5 @@ def _read(node: dict[str, Any]) -> int:
     if "Relation Name" not in node and "Index Name" not in node:
         return below
     left_out = sum(node.get(f"Rows Removed by {reason}", 0) for reason in ("Filter", "Index Recheck"))
-    return below + round((node["Actual Rows"] + left_out) * node["Actual Loops"])
+    found: int = round((node["Actual Rows"] + left_out) * node["Actual Loops"])
+    return below + found

@@ -6,6 +6,14 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from labeling.models.versions import LARGE
+
+
+class QueueQuerySet(models.QuerySet["Queue"]):
+    def with_version(self) -> QueueQuerySet:
+        """Each with its model version, without the large parts of that: they take longer than all the rest."""
+        return self.select_related("version").defer(*[f"version__{name}" for name in LARGE])
+
 
 class Queue(models.Model):
     class Strategy(models.TextChoices):
@@ -24,6 +32,8 @@ class Queue(models.Model):
     is_open = models.BooleanField(default=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = QueueQuerySet.as_manager()
 
     class Meta:
         ordering = ["-is_open", "-id"]

@@ -27,6 +27,9 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
         return self.filter(is_active=True).first()
 
 
+LARGE = ("report", "score_summary", "config", "snapshot")  # fields that hold up to a megabyte
+
+
 class LeanManager(models.Manager["ModelVersion"]):
     """Leaves the report out until it is asked for: with its curves it is up to a megabyte."""
 

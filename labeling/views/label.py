@@ -254,7 +254,7 @@ def _render(
 
 
 def _queue(queue_id: int) -> Queue:
-    return get_object_or_404(Queue.objects.select_related("version"), pk=queue_id)
+    return get_object_or_404(Queue.objects.with_version(), pk=queue_id)
 
 
 def _user(request: HttpRequest) -> User:

@@ -44,7 +44,7 @@ class Row:
 @require_GET
 def queue_list(request: HttpRequest) -> HttpResponse:
     """Open queues, and the last closed ones. The counts are bounded: a queue holds a few thousand items."""
-    all_queues = Queue.objects.select_related("tag", "version", "created_by").order_by("-id")
+    all_queues = Queue.objects.with_version().select_related("tag", "created_by").order_by("-id")
     shown = [*all_queues.filter(is_open=True), *all_queues.filter(is_open=False)[:CLOSED_SHOWN]]
     finished = Q(state__in=queues.FINISHED)
     counted = (

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from django.utils import timezone
 
-from labeling import jobs, near_copies, tasks
+from labeling import jobs, near_copies, score_tables, tasks
 from labeling.models import Example, Job, Split, Tweet
 from ml.groups import groups_of, split_of, text_key
+from ml.near_copies import sign
 from tests.factories import make_tweet, make_version
 
 pytestmark = pytest.mark.django_db
@@ -24,7 +27,7 @@ def _files_of_its_own(settings, tmp_path):
     settings.VAR_DIR = tmp_path
 
 
-def add(text: str, **fields: object) -> Tweet:
+def add(text: str, **fields: Any) -> Tweet:
     return make_tweet(text, **{"group_hash": None, **fields})
 
 
@@ -127,7 +130,9 @@ def test_many_new_tweets_are_looked_at_with_all_the_others():
     add(NEWS)
     look()
     add(NEWS)
-    assert near_copies.to_look_at().everything
+    scope = near_copies.to_look_at()
+    assert scope is not None
+    assert scope.everything
 
 
 def test_the_clock_asks_for_a_look_when_something_is_new():
@@ -137,6 +142,7 @@ def test_the_clock_asks_for_a_look_when_something_is_new():
     assert near_copies.request_when_needed() is None  # it has not ended
     importing.delete()
     job = near_copies.request_when_needed()
+    assert job is not None
     assert near_copies.request_when_needed() is None  # one is queued
     jobs.run_job(job.pk, tasks.work_for(job.kind))
     assert near_copies.request_when_needed() is None  # nothing is new
@@ -171,12 +177,16 @@ def test_it_gives_way_to_a_waiting_job_and_goes_on_where_it_was(monkeypatch, tmp
     assert group(first) is None
     waiting.delete()
     added = add(NEWS + " too late")  # the job looks at what it set out to
-    read = []
-    monkeypatch.setattr(
-        near_copies, "read_tweets", lambda *ids, real=near_copies.read_tweets: read.append(ids) or real(*ids)
-    )
-    job = jobs.run_job(job.pk, near_copies.work)
-    assert job.state == Job.State.DONE
+    read: list[tuple[int, int]] = []
+
+    def recorded(first_id: int, last_id: int) -> score_tables.Tweets:
+        read.append((first_id, last_id))
+        return score_tables.read_tweets(first_id, last_id)
+
+    monkeypatch.setattr(near_copies, "read_tweets", recorded)
+    done = jobs.run_job(job.pk, near_copies.work)
+    assert done is not None
+    assert done.state == Job.State.DONE
     assert read[0][0] > first.pk
     assert group(first) == group(last) == text_key(NEWS)
     assert group(added) is None
@@ -186,7 +196,7 @@ def test_it_gives_way_to_a_waiting_job_and_goes_on_where_it_was(monkeypatch, tmp
 def test_files_that_a_crash_left_uneven_are_cut_to_what_is_whole(tmp_path: Path):
     texts = [b"one text", b"another text", b"a third one"]
     signed = near_copies._Signed(tmp_path / "1")
-    signed.append(near_copies.np.array([3, 5, 9]), near_copies.near_copies.sign(texts))
+    signed.append(np.array([3, 5, 9]), sign(texts))
     with (tmp_path / "1" / "band_7").open("r+b") as file:
         file.truncate(17)
     signed = near_copies._Signed(tmp_path / "1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -74,7 +75,7 @@ def test_without_scores_it_says_what_to_do(strategy):
 def test_of_near_copies_one_is_taken(strategy):
     copies = [make_tweet(f"copy {n}", group_hash=5) for n in range(12)]
     others = [make_tweet(f"tweet {n}", group_hash=None) for n in range(3)]
-    risks = {tweet: (0.6 - n / 100, {}) for n, tweet in enumerate([*copies, *others])}
+    risks: Any = {tweet: (0.6 - n / 100, {}) for n, tweet in enumerate([*copies, *others])}
     make_scores(make_version(), risks)
     drawn = set(make_queue(size=3, strategy=strategy).items.values_list("tweet_id", flat=True))
     assert len(drawn & {tweet.pk for tweet in copies}) == 1

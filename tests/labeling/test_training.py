@@ -174,7 +174,7 @@ def test_groups_of_new_near_copies_are_joined_when_the_version_is_stored(stored)
 def test_a_tweet_that_changed_its_split_while_the_model_was_trained_comes_back(stored):
     store, snapshot, _ = stored
     used = snapshot.examples.iloc[0]
-    group = Tweet.objects.get(pk=used["id"]).group_hash
+    group = Tweet.objects.get(pk=used["id"]).group_hash or 0
     elsewhere = next(n for n in range(100) if split_of(n) != split_of(group))
     Tweet.objects.filter(pk=used["id"]).update(group_hash=elsewhere)
     store()
