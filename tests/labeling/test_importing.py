@@ -112,6 +112,14 @@ def rejected(row: Import) -> list[tuple[int, str]]:
 
 
 @own_process
+def test_a_file_that_ends_with_a_full_batch_ends_well(file, settings):
+    settings.IMPORT_BATCH_ROWS = 100
+    row = run(file("id,text\n" + "".join(f"{n},tweet number {n}\n" for n in range(300))))
+    assert counts(row) == (300, 0, 0)
+    assert Job.objects.get(import_row=row).state == Job.State.DONE
+
+
+@own_process
 def test_everything_of_a_row_is_kept(file):
     make_tag("alpha")
     row = run(
