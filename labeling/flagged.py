@@ -31,13 +31,15 @@ PAGE_SIZE = 50
 COUNT_UP_TO = 1_000  # counts are exact up to here, then "1,000+"
 STATE_UP_TO = 3_000  # a label state with fewer tweets bounds the work
 WORD_IDS_UP_TO = 5_000  # so do so many tweets with the words: each is a block of the table to read
-WORDS_SEARCHED = 100_000  # expected matches up to which the search index is asked for their ids
+# Shares of all tweets. Below the first a word's frequency is not in the statistics, and the search index is asked.
+WORDS_UNKNOWN = 0.001
+WORDS_COMMON = 0.005  # from here on the texts of a page are read sooner than the search index
 RARE_SOURCE = 0.05  # share of the flagged tweets below which a source bounds more than a tag
 DATED_UP_TO = 50_000  # listed tweets in a range of dates that are sorted to start from
 # Candidates tried at once, the small window first.
 LOOKUP_WINDOWS = (2_000, 20_000)  # against labels, reviews or tags: about 3 µs each
-WORD_WINDOWS = (2_000, 10_000)  # against the search index: about 5 µs each
-TEXT_WINDOWS = (500, 2_000)  # against the texts themselves: about 50 µs each
+WORD_WINDOWS = (15_000,)  # against the search index, which each window reads anew: about 5 µs each
+TEXT_WINDOWS = (500, 1_500, 6_000)  # against the texts themselves: about 10 µs each
 EXPORT_PAGE = 2_000
 
 Cursor = tuple[float, int]  # risk and tweet id of the row that a page begins after
@@ -195,7 +197,7 @@ def choose_start(version: ModelVersion, filters: Filters) -> Plan:
     index, the walk along the risk index."""
     plan = Plan(Start.RISK)
     if filters.q:
-        _plan_words(plan, filters.q)
+        _plan_words(plan, filters.q, of=version.score_summary["n"])
     if plan.start is Start.RISK and _listed_in(version, filters) <= DATED_UP_TO:
         plan.start = Start.DATE
     if plan.start is Start.RISK and filters.state and _is_rare(filters.state):
@@ -206,15 +208,16 @@ def choose_start(version: ModelVersion, filters: Filters) -> Plan:
     return plan
 
 
-def _plan_words(plan: Plan, words: str) -> None:
+def _plan_words(plan: Plan, words: str, *, of: int) -> None:
     """Start from the tweets with these words, where they are few; else check them on windows of the highest risks."""
     expected = search_index.expected_matches(words)
-    if expected <= WORDS_SEARCHED:
+    may_be_few = expected <= max(WORD_IDS_UP_TO, WORDS_UNKNOWN * of)
+    if may_be_few and search_index.count(words) <= WORD_IDS_UP_TO:
         ids = search_index.find(words, cap=WORD_IDS_UP_TO + 1)
         if len(ids) <= WORD_IDS_UP_TO:
             plan.start, plan.ids = Start.WORDS, ids
             return
-    plan.words, plan.words_common = words, expected > search_index.COMMON
+    plan.words, plan.words_common = words, expected > WORDS_COMMON * of
 
 
 def _add_checks(plan: Plan, tables: ScoreTables, filters: Filters) -> None:

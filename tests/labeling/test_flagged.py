@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import random
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from labeling import annotation, flagged, jobs, review, scoring, search_index
+from labeling import annotation, flagged, jobs, review, scoring
 from labeling.flagged import Filters, LabelState
 from labeling.models import AuditEvent, FlaggedWords, Label, ModelVersion, Origin, ReviewItem, Source, Tweet
 from tests.factories import make_tag, make_tweet, make_version
@@ -105,7 +106,7 @@ def plainly(tweet: Tweet, version: ModelVersion, filters: Filters) -> bool:
         and (filters.source is None or tweet.source == filters.source)
         and (filters.date_from is None or (day is not None and day >= filters.date_from))
         and (filters.date_to is None or (day is not None and day <= filters.date_to))
-        and all(word in tweet.text.split() for word in filters.q.split())
+        and all(word in tweet.text.split() for word in filters.q.lower().split())
         and states[filters.state]
     )
 
@@ -130,6 +131,29 @@ CASES: list[dict] = [
 ]
 
 
+def walk_only(monkeypatch: pytest.MonkeyPatch, *, words_common: float) -> None:
+    """No list is short enough to start from, and no window large enough for all."""
+    monkeypatch.setattr(flagged, "STATE_UP_TO", 1)
+    monkeypatch.setattr(flagged, "WORD_IDS_UP_TO", 1)
+    monkeypatch.setattr(flagged, "WORDS_COMMON", words_common)
+    monkeypatch.setattr(flagged, "DATED_UP_TO", 0)
+    monkeypatch.setattr(flagged, "LOOKUP_WINDOWS", (2, 4))
+    monkeypatch.setattr(flagged, "WORD_WINDOWS", (2, 4))
+    monkeypatch.setattr(flagged, "TEXT_WINDOWS", (4,))
+
+
+def in_order() -> list[Tweet]:
+    """All tweets by risk."""
+    tweets = list(Tweet.objects.select_related("label").prefetch_related("reviewitem_set"))
+    return sorted(tweets, key=lambda t: (-float(t.text.split()[0].removeprefix("risk=")), -t.pk))
+
+
+def assert_found(version: ModelVersion, case: dict, *, size: int) -> None:
+    filters = Filters(**{**case, **({"tag": version.tag_ids[0]} if "tag" in case else {})})
+    expected = [t.pk for t in in_order() if plainly(t, version, filters)]
+    assert ids(version, filters, size=size) == expected, case
+
+
 @pytest.mark.parametrize("size", [3, 50])
 @pytest.mark.parametrize(
     ("bounded", "words_common"),
@@ -141,19 +165,35 @@ def test_every_filter_finds_what_a_plain_reading_finds(
 ) -> None:
     """Whichever index it starts from, and whether or not its windows are full."""
     if not bounded:
-        monkeypatch.setattr(flagged, "STATE_UP_TO", 1)
-        monkeypatch.setattr(flagged, "WORD_IDS_UP_TO", 1)
-        monkeypatch.setattr(search_index, "COMMON", words_common)
-        monkeypatch.setattr(flagged, "DATED_UP_TO", 0)
-        monkeypatch.setattr(flagged, "LOOKUP_WINDOWS", (2, 4))
-        monkeypatch.setattr(flagged, "WORD_WINDOWS", (2, 4))
-        monkeypatch.setattr(flagged, "TEXT_WINDOWS", (4,))
-    tweets = list(Tweet.objects.select_related("label").prefetch_related("reviewitem_set"))
-    tweets.sort(key=lambda t: (-float(t.text.split()[0].removeprefix("risk=")), -t.pk))
+        walk_only(monkeypatch, words_common=words_common)
     for case in CASES:
-        filters = Filters(**{**case, **({"tag": labelled.tag_ids[0]} if "tag" in case else {})})
-        expected = [t.pk for t in tweets if plainly(t, labelled, filters)]
-        assert ids(labelled, filters, size=size) == expected, case
+        assert_found(labelled, case, size=size)
+
+
+ANY: dict[str, list[object]] = {
+    "min_risk": [0.0, 0.5, 0.7],
+    "tag": [0],
+    "source": [1, 2],
+    "date_from": [date(2026, 3, 1), date(2026, 3, 2)],
+    "date_to": [date(2026, 3, 1), date(2026, 3, 2)],
+    "state": list(LabelState.values),
+    "q": ["word2", "WORD4 Opioids", "nothing", "absent"],
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_filters_drawn_at_random_find_what_a_plain_reading_finds(
+    labelled: ModelVersion, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    luck = random.Random(seed)
+    for _ in range(25):
+        names = luck.sample(sorted(ANY), luck.randint(1, len(ANY)))
+        with monkeypatch.context() as patch:
+            if luck.random() < 0.7:
+                walk_only(patch, words_common=luck.choice([0, 1_000_000]))
+            assert_found(
+                labelled, {name: luck.choice(ANY[name]) for name in names}, size=luck.choice([3, 50])
+            )
 
 
 @pytest.mark.django_db
@@ -213,6 +253,7 @@ def test_a_full_window_says_how_far_it_looked(
     corpus: list[Tweet], version: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flagged, "WORD_IDS_UP_TO", 1)
+    monkeypatch.setattr(flagged, "WORDS_COMMON", 1)
     monkeypatch.setattr(flagged, "WORD_WINDOWS", (5, 7))
     page = flagged.page_of(version, Filters(q="word1"))
     assert page.words_capped
@@ -362,8 +403,7 @@ FILTERS: dict[str, list[dict]] = {
 def test_no_filters_together_read_more_than_their_bounds(
     large: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_index, "COMMON", 300)  # "the" is common, by the statistics of 3,000 tweets
-    monkeypatch.setattr(flagged, "WORDS_SEARCHED", 300)
+    monkeypatch.setattr(flagged, "WORDS_COMMON", 0.1)  # "the" is common, by the statistics of 3,000 tweets
     for names in itertools.chain.from_iterable(itertools.combinations(FILTERS, n) for n in (1, 2, 3)):
         for parts in itertools.product(*(FILTERS[name] for name in names)):
             asked = {name: value for part in parts for name, value in part.items()}

@@ -97,6 +97,34 @@ def test_words_may_be_taken_as_they_are():
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    "words",
+    ["pain", "Pain PILL", '"pain pill"', "pain or café", "pill -pain", "CAFÉ", "it's", "ΟΔΟΣ", "well-known", "99.5",
+     "-x or pill", "o'neill\\b", "news.example", "100%", "a_b", "zzz"],
+)  # fmt: skip
+def test_reading_the_texts_finds_what_the_index_finds(words):
+    texts = ["pain pill", "Pill, no pain!", "paint", "at the Café", "it's", "Οδός ΟΔΟΣ", "a well-known pill", "99.5 of 100 %",
+             "O'Neill\\b", "see https://news.example/pain", "a_b PILL"]  # fmt: skip
+    tweets = [make_tweet(text).pk for text in texts]
+    expected = sorted(search_index.find(words, cap=50))
+    for is_common in (True, False):
+        assert sorted(search_index.among(tweets, words, is_common=is_common)) == expected
+    assert search_index.count(words) >= len(expected)
+    assert bool(expected) == (words != "zzz")
+
+
+@pytest.mark.django_db
+def test_the_index_says_how_many_tweets_have_some_words():
+    """Or had them: it knows of rows that are gone, until VACUUM."""
+    before = search_index.count("often seldom")
+    add(30, segment=0, text="often {n}")
+    add(2, segment=0, text="often and seldom {n}")
+    assert search_index.count("often seldom") == before + 2
+    assert search_index.count("often") >= before + 32
+    assert search_index.count("absent") == 0
+
+
+@pytest.mark.django_db
 def test_the_condition_asks_every_index_that_is_ready():
     for first, last, state in ((1, 3, State.READY), (4, 4, State.READY), (5, 5, State.WAITING)):
         SearchIndex.objects.create(first_segment=first, last_segment=last, state=state)
