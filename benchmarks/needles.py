@@ -142,7 +142,7 @@ def hashing_speed(texts: list[str], truth: np.ndarray, general: list[str]) -> di
 def library_only(
     options: Any, specific: pd.DataFrame, general: pd.DataFrame, is_needle: np.ndarray, result: dict[str, Any]
 ) -> None:
-    from ml import groups, predict, train
+    from ml import groups, predict, train, train_command
 
     rng = np.random.default_rng(options.seed)
     drawn = np.sort(rng.choice(len(general), min(options.negatives, len(general)), replace=False))
@@ -183,7 +183,7 @@ def library_only(
             model = {
                 **judge(is_needle, scores),
                 **spent,
-                "report": train.summary(report),
+                "report": train_command.summary(report),
                 "baseline": baseline,
             }
         add_ratios(model)

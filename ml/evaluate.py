@@ -84,6 +84,32 @@ def tag_against_tag(truth: Floats, probability: Floats, thresholds: list[float |
     return [[int(count) for count in row] for row in has.T.astype(np.int64) @ predicted.astype(np.int64)]
 
 
+def class_figures(tags: list[str], truth: Floats, probabilities: Floats) -> dict[str, Any] | None:
+    """Figures where each tweet has exactly one of the tags: the most probable one is predicted.
+
+    truth, probabilities: float [n, tags]. None without a judged tweet. `confusion`: counts, cell [i][j] is of class i
+    and predicted j. Macro F1 is the mean over the classes that occur.
+    """
+    judged = ~np.isnan(truth).any(axis=1)
+    if not judged.any():
+        return None
+    has = truth[judged].argmax(axis=1)
+    predicted = np.nan_to_num(probabilities[judged], nan=-1.0).argmax(axis=1)
+    confusion = np.zeros((len(tags), len(tags)), np.int64)
+    np.add.at(confusion, (has, predicted), 1)
+    right = np.diag(confusion)
+    per_class = {
+        tag: {"n": int(confusion[k].sum()), **_rates(int(right[k]), int(confusion[:, k].sum() - right[k]),
+                                                    int(confusion[k].sum() - right[k]))}
+        for k, tag in enumerate(tags)
+    }  # fmt: skip
+    scores = [figures["f1"] for figures in per_class.values() if figures["f1"] is not None and figures["n"]]
+    return {
+        "n": int(judged.sum()), "accuracy": float(right.sum() / judged.sum()), "macro_f1": float(np.mean(scores)),
+        "classes": per_class, "confusion": confusion.tolist(),
+    }  # fmt: skip
+
+
 def _with_none(chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.concatenate([chosen, ~chosen.any(axis=1, keepdims=True)], axis=1)
 

@@ -154,15 +154,18 @@ def _variants(
 def _judge(logits: NDArray[np.float32], validation: Examples, tag_loss: float) -> tuple[float, float]:
     """What to maximise over the epochs, and the loss.
 
-    Average precision of DA + half the mean average precision of the tags; without both classes of DA, −loss.
+    Average precision of DA + half the mean average precision of the tags; without both classes of DA, −loss; where
+    nobody judged DA, that of the tags.
     """
     if not len(validation):
         return 0.0, float("nan")
     loss = float(masked_loss(tf.constant(logits), validation.targets, validation.weights, tag_loss))
     found = [_average_precision(logits, validation, output) for output in range(logits.shape[1])]
+    tags = [value for value in found[1:] if value is not None]
+    if tags and not validation.weights[:, 0].any():
+        return float(np.mean(tags)), loss
     if found[0] is None:
         return -loss, loss
-    tags = [value for value in found[1:] if value is not None]
     return found[0] + (float(np.mean(tags)) / 2 if tags else 0.0), loss
 
 

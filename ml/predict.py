@@ -36,6 +36,7 @@ class Predictor:
     def __init__(self, model: Any, description: dict[str, Any]) -> None:
         self.tags: list[str] = description["tags"]
         self.thresholds: dict[str, Any] = description["thresholds"]
+        self.task: str = description["config"].get("task", "verdict")  # older models have no other
         self.description = description
         self._accurate = model.shape_.architecture == "accurate"
         self._batch = ACCURATE_BATCH if self._accurate else FAST_BATCH
@@ -50,7 +51,10 @@ class Predictor:
         self._contributions = tf.function(model.contributions, input_signature=signature)
 
     def predict(self, texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
-        """float32 [n, 1 + tags]: P(DA) in the corpus, then the probability of each tag. None counts as empty."""
+        """float32 [n, 1 + tags]: P(DA) in the corpus, then the probability of each tag. None counts as empty.
+
+        P(DA) is NaN where the model learned tags alone.
+        """
         result = np.empty((len(texts), 1 + len(self.tags)), np.float32)
         for first in range(0, len(texts), PART):
             part = text.strings(texts[first : first + PART])
@@ -59,6 +63,8 @@ class Predictor:
                 some = order[start : start + self._batch]
                 batch = text.joined(part.take(pa.array(some)))
                 result[first + some] = self._probabilities(batch).numpy()
+        if self.task != "verdict":
+            result[:, 0] = np.nan
         return result
 
     def words(self, texts: Sequence[str]) -> list[list[tuple[int, int, float]]]:
@@ -102,16 +108,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m ml.predict",
         description="Score the texts of a file with a trained model. Writes one JSON object a line: the row's id "
-        "(when it has one), text, P(DA), and the probability of each tag.",
+        "(when it has one), text, P(DA) as `da` (when the model learned a verdict), the probability of each tag as "
+        "`tags`, those at or above their thresholds as `predicted`, and for a model of classes the most probable one as "
+        "`label`.",
     )
     parser.add_argument("model", metavar="DIR", type=Path, help="folder that ml.train wrote, or a model.zip")
-    parser.add_argument("file", metavar="FILE", type=Path, help="JSONL or CSV with a column `text`")
+    parser.add_argument("file", metavar="FILE", type=Path, help="JSONL or CSV with a column of texts")
+    parser.add_argument("--text-column", default="text", metavar="NAME", help="default: text")
     parser.add_argument("--words", action="store_true", help="also write the words that drove P(DA)")
     options = parser.parse_args(arguments)
     path = options.model / "model.zip" if options.model.is_dir() else options.model
     try:
         predictor = load(path)
-        rows = files.read(options.file)
+        rows = files.read(options.file, text=options.text_column)
+        if options.words and predictor.task != "verdict":
+            raise ValueError("--words shows what drove P(DA), and this model has no verdict: leave it out.")
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -120,12 +131,27 @@ def main(arguments: list[str] | None = None) -> int:
     words = predictor.words(texts) if options.words else None
     for index, value in enumerate(texts):
         line: dict[str, Any] = {"id": rows["id"].iloc[index]} if "id" in rows else {}
-        scores = [round(float(p), 6) for p in probabilities[index]]
-        line |= {"text": value, "da": scores[0], "tags": dict(zip(predictor.tags, scores[1:], strict=True))}
+        line |= {"text": value, **_figures(predictor, probabilities[index])}
         if words is not None:
             line["words"] = words[index]
         print(json.dumps(line, ensure_ascii=False, default=str))
     return 0
+
+
+def _figures(predictor: Predictor, probabilities: NDArray[np.float32]) -> dict[str, Any]:
+    """What one line says of the model's opinion."""
+    scores = dict(zip(predictor.tags, [round(float(p), 6) for p in probabilities[1:]], strict=True))
+    limits = predictor.thresholds["tags"]
+    figures: dict[str, Any] = {
+        "tags": scores,
+        "predicted": [
+            tag for tag, p in zip(predictor.tags, probabilities[1:], strict=True)
+            if limits[tag] is not None and p >= limits[tag]
+        ],
+    }  # fmt: skip
+    if predictor.task == "verdict":
+        return {"da": round(float(probabilities[0]), 6), **figures}
+    return figures | ({"label": max(scores, key=scores.__getitem__)} if predictor.task == "classes" else {})
 
 
 if __name__ == "__main__":

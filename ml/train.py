@@ -1,6 +1,6 @@
 """Train one model: from judged texts to model.zip, report.json and holdout.parquet.
 
-python -m ml.train TRAIN --out DIR      # JSONL or CSV with text, verdict, tags
+python -m ml.train TRAIN --out DIR      # JSONL or CSV with text, verdict, tags; ml/train_command.py reads it
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import argparse
 import json
 import platform
 import sys
@@ -27,7 +26,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from ml import artefact, calibration, evaluate, files, fitting, predict, pretraining, solving, text
+from ml import artefact, calibration, evaluate, fitting, predict, pretraining, solving, text
 from ml.baseline import Baseline
 from ml.network import Shape, Tagger, Vocabulary
 
@@ -38,6 +37,10 @@ MIN_TRAINING = 20  # judged texts in the train split; with fewer there is nothin
 TAG_NEGATIVES = (
     20_000  # drawn negatives on which the regression of a tag, ours and the baseline's, is trained
 )
+ON_VALIDATION = (
+    "The validation texts, as there are no test texts. Epochs, calibration and thresholds were chosen on them: these "
+    "figures flatter."
+)
 PRIOR_SAMPLE = 20_000  # unlabelled texts from which the corpus prior is estimated
 
 
@@ -46,6 +49,9 @@ class Config:
     """Every knob. The defaults are those that docs/model.md reports on."""
 
     architecture: str = "fast"  # fast | accurate
+    # verdict: a verdict and tags. tags: tags alone, nothing is said of DA. classes: the same, where each text has exactly
+    # one of them.
+    task: str = "verdict"
     seed: int = 1
     epochs: int = 0  # passes over the training texts, 1 to 20; 0: as the architecture needs
     batch: int = 512  # texts
@@ -88,7 +94,7 @@ def train(  # noqa: PLR0915 - the whole path, in order
     size). Without it the sampled negatives take its place.
     prior_sample: a random sample of the corpus of which nothing is in the train split, on which the share of DA in
     the corpus is estimated (20,000 texts are enough). Without it `unlabelled` takes its place.
-    `progress` may raise to cancel. Raises ValueError, saying what to do, when the examples cannot teach a verdict.
+    `progress` may raise to cancel. Raises ValueError, saying what to do, when the examples cannot teach the task.
     The same arguments give the same model.
     """
     started = time.monotonic()
@@ -119,7 +125,7 @@ def train(  # noqa: PLR0915 - the whole path, in order
     # 3. Train; the best epoch by average precision on validation stays. Then solve for the tags.
     schedule = fitting.Schedule(
         epochs=config.passes(), batch=config.batch, rate=config.rate, deep_rate=config.deep_rate, decay=config.decay,
-        tag_loss=config.tag_loss, term_deletion=config.term_deletion, seed=config.seed,
+        tag_loss=config.tag_loss if config.task == "verdict" else 1.0, term_deletion=config.term_deletion, seed=config.seed,
     )  # fmt: skip
     epochs = fitting.fit(model, training, validation, schedule, report_progress)
     tag_weights = _fewer_negatives(weights, examples, config)[part["train"]]
@@ -130,19 +136,16 @@ def train(  # noqa: PLR0915 - the whole path, in order
     report_progress({"stage": "Calibrating"})
     logits = fitting.logits_of(model, validation.bags)
     scales, mix_prior = _scales(logits, truth[part["validation"]], targets, weights, part["train"])
-    prior = config.corpus_prior
-    if prior is None:
+    prior, shift = None, 0.0
+    if mix_prior is not None:
         sample = list(prior_sample[:PRIOR_SAMPLE]) or _prior_sample(examples, unlabelled)
-        general_logits = fitting.logits_of(model, text.Bags.of(sample))
-        prior = (
-            calibration.corpus_prior(scales[0](general_logits[:, 0]), prior=mix_prior)
-            if sample
-            else mix_prior
-        )
-    shift = calibration.prior_shift(mix_prior, prior)
-    scales = [scales[0].shifted(shift), *scales[1:]]
+        prior = _corpus_prior(model, scales[0], mix_prior, sample, config)
+        shift = calibration.prior_shift(mix_prior, prior)
+        scales = [scales[0].shifted(shift), *scales[1:]]
     probabilities = np.stack([scale(logits[:, k]) for k, scale in enumerate(scales)], axis=1)
-    thresholds = _thresholds(probabilities, truth[part["validation"]], tags, notes, _at_half(shift))
+    thresholds = _thresholds(
+        probabilities, truth[part["validation"]], tags, notes, _at_half(shift) if prior is not None else None
+    )
 
     # 5. Save; everything reported below comes from the file as saved.
     out.mkdir(parents=True, exist_ok=True)
@@ -174,13 +177,19 @@ def train(  # noqa: PLR0915 - the whole path, in order
     baseline_thresholds = [
         _threshold(figures.baseline[~is_test, k], truth[held_out][~is_test, k]) for k in range(len(names))
     ]
-    samples = _samples(
-        test=examples.loc[held_out[is_test]], truth=truth[held_out[is_test]], figures=figures.at(is_test), tags=tags,
-        thresholds=thresholds, baseline_thresholds=baseline_thresholds, shift=shift, config=config,
-    )  # fmt: skip
+
+    def samples_of(rows: NDArray[np.bool_]) -> dict[str, Any]:
+        return _samples(
+            test=examples.loc[held_out[rows]], truth=truth[held_out[rows]], figures=figures.at(rows), tags=tags,
+            thresholds=thresholds, baseline_thresholds=baseline_thresholds, shift=shift, config=config,
+        )  # fmt: skip
+
+    samples = samples_of(is_test)
+    if config.task != "verdict" and not is_test.any():
+        samples["validation"] = samples_of(~is_test)["test"] | {"description": ON_VALIDATION}
     spent = time.monotonic() - started
     report = {
-        "tags": tags, "seconds": spent, "epochs": epochs, "counts": _counts(examples, truth, tags),
+        "task": config.task, "tags": tags, "seconds": spent, "epochs": epochs, "counts": _counts(examples, truth, tags),
         "thresholds": description["thresholds"], "threshold_notes": notes,
         "calibration": {"method": "Platt", **calibration.describe(scales, names)},
         "prior": description["prior"], "samples": samples,
@@ -202,6 +211,8 @@ def train(  # noqa: PLR0915 - the whole path, in order
 def _check(examples: pd.DataFrame, tags: list[str], config: Config) -> None:
     if config.architecture not in ("fast", "accurate"):
         raise ValueError(f"Unknown architecture {config.architecture!r}: choose fast or accurate.")
+    if config.task not in ("verdict", "tags", "classes"):
+        raise ValueError(f"Unknown task {config.task!r}: choose verdict, tags or classes.")
     columns = [
         "id",
         "text",
@@ -218,6 +229,9 @@ def _check(examples: pd.DataFrame, tags: list[str], config: Config) -> None:
     if len(set(tags)) != len(tags):
         raise ValueError("Two tags have the same name: rename one.")
     in_train = examples[examples["split"] == "train"]
+    if config.task != "verdict":
+        _check_tags(in_train, tags)
+        return
     verdicts = in_train["verdict"].dropna()
     if not len(examples["verdict"].dropna()):
         raise ValueError(
@@ -233,6 +247,19 @@ def _check(examples: pd.DataFrame, tags: list[str], config: Config) -> None:
         fix = "Import general tweets, to draw negatives from" if only == "DA" else "Label some tweets as DA"
         raise ValueError(
             f"Every tweet with a verdict in the train split is {only}: nothing to tell apart. {fix}."
+        )
+
+
+def _check_tags(in_train: pd.DataFrame, tags: list[str]) -> None:
+    """Without a verdict there must be a tag to learn."""
+    judged = int(in_train[tags].notna().any(axis=1).sum()) if tags else 0
+    if judged < MIN_TRAINING:
+        raise ValueError(
+            f"Only {judged} texts with a judgement fall into the train split; at least {MIN_TRAINING} are needed."
+        )
+    if not (in_train[tags].nunique() == 2).any():
+        raise ValueError(
+            "No tag has both texts with it and texts without it in the train split: nothing to tell apart."
         )
 
 
@@ -364,8 +391,8 @@ def _scales(
     targets: NDArray[np.float32],
     weights: NDArray[np.float32],
     train_rows: NDArray[np.int64],
-) -> tuple[list[calibration.Scale], float]:
-    """One scale per output, and the share of DA in the mix for which the first holds."""
+) -> tuple[list[calibration.Scale], float | None]:
+    """One scale per output, and the share of DA in the mix for which the first holds. None: nobody judged DA."""
     scales = []
     for output in range(truth.shape[1]):
         judged = ~np.isnan(truth[:, output])
@@ -374,7 +401,19 @@ def _scales(
     if calibration.MIN_POSITIVES <= verdicts.sum() <= len(verdicts) - calibration.MIN_POSITIVES:
         return scales, float(verdicts.mean())
     weight = weights[train_rows, 0]  # not calibrated: the logits hold for the mix that was trained on
-    return scales, float((targets[train_rows, 0] * weight).sum() / weight.sum())
+    return scales, float((targets[train_rows, 0] * weight).sum() / weight.sum()) if weight.any() else None
+
+
+def _corpus_prior(
+    model: Tagger, scale: calibration.Scale, mix_prior: float, sample: list[str], config: Config
+) -> float:
+    """The share of DA in the corpus: as stated, else estimated on the sample, else that of the training mix."""
+    if config.corpus_prior is not None:
+        return config.corpus_prior
+    if not sample:
+        return mix_prior
+    logits = fitting.logits_of(model, text.Bags.of(sample))
+    return calibration.corpus_prior(scale(logits[:, 0]), prior=mix_prior)
 
 
 def _at_half(shift: float) -> float:
@@ -392,13 +431,14 @@ def _thresholds(
     truth: NDArray[np.float32],
     tags: list[str],
     notes: dict[str, str],
-    fallback: float,
+    fallback: float | None,
 ) -> list[float | None]:
-    """Best F1 on validation. Fills `notes` where there are too few positives for one."""
+    """Best F1 on validation. Fills `notes` where there are too few positives for one. `fallback`: for DA; None where
+    there is no verdict."""
     thresholds: list[float | None] = []
     for output, name in enumerate(["DA", *tags]):
         threshold = _threshold(probabilities[:, output], truth[:, output])
-        if threshold is None:
+        if threshold is None and (output or fallback is not None):
             positives = int(np.nansum(truth[:, output]))
             notes[name] = (
                 f"Only {positives} of the validation tweets are positive; at least {calibration.MIN_POSITIVES} are "
@@ -460,9 +500,16 @@ def _samples(
         return {
             "description": description,
             "n": int(rows.sum()),
-            "network": evaluate.model_figures(tags, truth[rows], network, thresholds, reliability=in_mix),
-            "baseline": evaluate.model_figures(tags, truth[rows], baseline, baseline_thresholds),
+            "network": evaluate.model_figures(tags, truth[rows], network, thresholds, reliability=in_mix)
+            | classes(rows, network),
+            "baseline": evaluate.model_figures(tags, truth[rows], baseline, baseline_thresholds)
+            | classes(rows, baseline),
         }
+
+    def classes(rows: NDArray[np.bool_], probability: NDArray[np.float32]) -> dict[str, Any]:
+        if config.task != "classes":
+            return {}
+        return {"classes": evaluate.class_figures(tags, truth[rows, 1:], probability[:, 1:])}
 
     return {name: sample(description, rows, masked) for name, description, rows, masked in chosen}
 
@@ -536,64 +583,7 @@ def plain(value: Any) -> Any:
     return int(value) if isinstance(value, np.integer) else value
 
 
-# --- the command -----------------------------------------------------------------------------------------------
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m ml.train",
-        description="Train a model on a JSONL or CSV file with the columns text, verdict (DA, NDA or empty) and tags "
-        "(a list, or a cell with tags separated by |). Rows with neither verdict nor tags serve as unlabelled texts. "
-        "Writes model.zip, report.json and holdout.parquet into DIR.",
-    )
-    parser.add_argument("file", metavar="TRAIN", type=Path, help="JSONL or CSV")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--architecture", choices=["fast", "accurate"], default="fast")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=0, help="default: as the architecture needs")
-    parser.add_argument(
-        "--term-pattern", default="", help="RE2 pattern of keywords to delete at random in training"
-    )
-    parser.add_argument("--corpus-prior", type=float, help="share of DA where the model will be used")
-    options = parser.parse_args(arguments)
-    config = Config(
-        architecture=options.architecture, seed=options.seed, epochs=options.epochs,
-        term_pattern=options.term_pattern, corpus_prior=options.corpus_prior,
-    )  # fmt: skip
-    try:
-        table, tags, unlabelled = files.examples(options.file)
-        report = train(
-            table, tags=tags, config=config, out=options.out, progress=_print_progress, unlabelled=unlabelled
-        )
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(summary(report))
-    return 0
-
-
-def _print_progress(event: dict[str, Any]) -> None:
-    if "validation_loss" in event:
-        print(f"epoch {event['epoch']}: loss {event['loss']:.4f}, validation {event['validation_loss']:.4f}")
-    elif event.get("step", 1) == 1 and "epoch" not in event:
-        print(event["stage"])
-
-
-def summary(report: dict[str, Any]) -> str:
-    """One line of figures on the test sample."""
-
-    def figures(model: dict[str, Any]) -> str:
-        verdict, macro = model["verdict"], model["macro"]
-        shown = [f"DA average precision {verdict['average_precision'] or 0:.3f}"] if verdict else []
-        shown += [f"tags macro F1 {macro['f1']:.3f}"] if macro["f1"] is not None else []
-        return ", ".join(shown) or "nothing to judge"
-
-    test = report["samples"]["test"]
-    return (
-        f"{test['n']} test tweets: network {figures(test['network'])}; "
-        f"baseline {figures(test['baseline'])}; {report['seconds']:.0f} s"
-    )
-
-
 if __name__ == "__main__":
+    from ml.train_command import main  # which imports this module
+
     sys.exit(main())

@@ -97,3 +97,17 @@ def test_reliability_of_a_calibrated_and_of_an_overconfident_model():
 def test_a_model_without_an_opinion_is_not_judged():
     figures = evaluate.binary(np.array([1.0, 0.0]), np.array([NAN, NAN]), None, np.array([NAN, NAN]))
     assert figures["n"] == 0
+
+
+def test_of_classes_the_most_probable_is_predicted():
+    truth = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [np.nan] * 3], np.float32)
+    p = np.array([[0.6, 0.5, 0], [0.1, 0.2, np.nan], [0.1, 0.2, 0.1], [1, 0, 0]], np.float32)
+    figures = evaluate.class_figures(["a", "b", "c"], truth, p)
+    assert figures is not None
+    assert figures["n"] == 3
+    assert figures["accuracy"] == pytest.approx(2 / 3)
+    assert figures["confusion"] == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+    assert figures["classes"]["a"] == {"n": 2, "precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3)}
+    assert figures["classes"]["c"]["f1"] is None
+    assert figures["macro_f1"] == pytest.approx(2 / 3)
+    assert evaluate.class_figures(["a", "b", "c"], truth[3:], p[3:]) is None

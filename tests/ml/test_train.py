@@ -168,7 +168,7 @@ def test_rule_terms_are_masked_in_any_script():
 
 
 def test_the_command_trains_and_scores_a_plain_file(tmp_path: Path, capsys):
-    from ml import predict, train
+    from ml import predict, train_command
 
     rows = invented_examples(300)
     lines = [
@@ -177,19 +177,86 @@ def test_the_command_trains_and_scores_a_plain_file(tmp_path: Path, capsys):
         for row in rows.itertuples()
     ]  # fmt: skip
     (tmp_path / "train.jsonl").write_text("\n".join(lines))
-    assert train.main([str(tmp_path / "train.jsonl"), "--out", str(tmp_path / "m"), "--epochs", "2"]) == 0
-    assert "test tweets: network DA average precision" in capsys.readouterr().out
+    assert (
+        train_command.main([str(tmp_path / "train.jsonl"), "--out", str(tmp_path / "m"), "--epochs", "2"])
+        == 0
+    )
+    assert "test texts: network DA average precision" in capsys.readouterr().out
     assert predict.main([str(tmp_path / "m"), str(tmp_path / "train.jsonl"), "--words"]) == 0
     scored = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(scored) == 300
-    assert set(scored[0]) == {"id", "text", "da", "tags", "words"}
+    assert set(scored[0]) == {"id", "text", "da", "tags", "predicted", "words"}
     assert scored[0]["id"] == "t0"
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path, capsys):
-    from ml import train
+    from ml import train_command
 
     (tmp_path / "train.csv").write_text("text,verdict\nsome text,MAYBE\n")
-    assert train.main([str(tmp_path / "train.csv"), "--out", str(tmp_path)]) == 2
+    assert train_command.main([str(tmp_path / "train.csv"), "--out", str(tmp_path)]) == 2
     assert "verdict 'MAYBE'; it must be DA, NDA" in capsys.readouterr().err
-    assert train.main([str(tmp_path / "absent.csv"), "--out", str(tmp_path)]) == 2
+    assert train_command.main([str(tmp_path / "absent.csv"), "--out", str(tmp_path)]) == 2
+
+
+def test_the_command_learns_tags_without_a_verdict_and_validates_on_the_file_given(tmp_path: Path, capsys):
+    from ml import predict, train_command
+
+    rows = invented_examples(600).dropna(subset="opioids")
+    rows = rows.rename(columns={"text": "body"})[["id", "body", "split", "opioids", "alcohol"]].astype(
+        {"opioids": int, "alcohol": int}
+    )
+    for name in ("train", "validation"):
+        rows[rows["split"] == name].drop(columns="split").to_csv(tmp_path / f"{name}.csv", index=False)
+    out = tmp_path / "m"
+    arguments = [
+        str(tmp_path / "train.csv"), "--validation", str(tmp_path / "validation.csv"), "--text-column", "body",
+        "--out", str(out), "--epochs", "2",
+    ]  # fmt: skip
+    assert train_command.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "tags: opioids, alcohol\n320 train, 40 validation, 0 test" in printed
+    assert "40 validation texts (which chose epochs and thresholds: these figures flatter)" in printed
+    report = json.loads((out / "report.json").read_text())
+    assert report["task"] == "tags"
+    assert report["thresholds"]["DA"] is report["prior"]["corpus"] is None
+    assert report["samples"]["test"]["n"] == 0
+    assert report["samples"]["validation"]["network"]["tags"]["opioids"]["f1"] > 0.8
+    assert report["samples"]["validation"]["network"]["verdict"] is None
+    command = [str(out), str(tmp_path / "validation.csv"), "--text-column", "body"]
+    assert predict.main(command) == 0
+    scored = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert set(scored[0]) == {"id", "text", "tags", "predicted"}
+    assert np.isnan(predict.load(out / "model.zip").predict(["i took percs"])[:, 0]).all()
+    assert predict.main([*command, "--words"]) == 2
+    assert "this model has no verdict" in capsys.readouterr().err
+
+
+def test_the_command_learns_any_number_of_classes(tmp_path: Path, capsys):
+    from ml import predict, train_command
+
+    rows = invented_examples(300)
+    rows["label"] = np.select(
+        [rows["opioids"] == 1, rows["alcohol"] == 1, rows["sample"] == "negative"], ["use", "drink", "other"], "news"
+    )  # fmt: skip
+    rows[["text", "label", "split"]].to_csv(tmp_path / "a.csv", index=False)
+    assert train_command.main([str(tmp_path / "a.csv"), "--out", str(tmp_path), "--epochs", "3"]) == 0
+    assert "30 test texts: network accuracy 0." in capsys.readouterr().out
+    classes = json.loads((tmp_path / "report.json").read_text())["samples"]["test"]["network"]["classes"]
+    assert set(classes["classes"]) == {"drink", "news", "other", "use"}
+    assert classes["classes"]["use"]["f1"] > 0.8
+    assert sum(map(sum, classes["confusion"])) == classes["n"] == 30
+    assert predict.main([str(tmp_path), str(tmp_path / "a.csv")]) == 0
+    scored = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert all(row["label"] == max(row["tags"], key=row["tags"].get) for row in scored)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"), [("one", "at least 20 are needed"), ("", "nothing to learn from")]
+)
+def test_too_little_to_learn_from_is_said(tmp_path: Path, capsys, label, message):
+    from ml import train_command
+
+    header = "text,label\n" if label else "text,words\n"
+    (tmp_path / "a.csv").write_text(header + "some words,one\nother words,two\n")
+    assert train_command.main([str(tmp_path / "a.csv"), "--out", str(tmp_path / "m")]) == 2
+    assert message in capsys.readouterr().err
