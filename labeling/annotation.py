@@ -32,7 +32,7 @@ def annotate(
 ) -> Annotation:
     """Append one judgement. `tag_ids` is every tag the tweet deserves; None: tags not judged; []: none."""
     version_id = suggested_by.pk if isinstance(suggested_by, ModelVersion) else suggested_by
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         annotation = Annotation.objects.create(
             tweet_id=tweet_id,
             annotator=annotator,  # type: ignore[misc]

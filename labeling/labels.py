@@ -18,7 +18,7 @@ from labeling.models import Origin, Verdict
 LOCK = """
 SELECT count(*) FROM (
     SELECT 1 FROM labeling_tweet WHERE id = ANY(%(ids)s::bigint[]) ORDER BY id FOR NO KEY UPDATE
-) AS locked
+) AS locked;
 """
 
 DERIVE = """
@@ -136,7 +136,6 @@ def derive_labels(tweet_ids: Sequence[int]) -> int:
         "nda": int(Verdict.NDA),
         "unsure": int(Verdict.UNSURE),
     }
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(LOCK, parameters)
-        cursor.execute(DERIVE, parameters)
+    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+        cursor.execute(LOCK + DERIVE, parameters)  # each of the two has a snapshot of its own
         return int(cursor.fetchone()[0])

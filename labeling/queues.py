@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Count, Q
 from django.utils import timezone
 
 from labeling import annotation as annotating
@@ -119,7 +118,10 @@ def set_open(queue: Queue, *, is_open: bool) -> None:
 # The same user in two tabs must get one tweet, not two: claims of a user in a queue come one after the other.
 # And the items are walked in the order of their index: a planner that does not know a new queue yet takes it for
 # small, and would check and sort all of it for the first tweet.
-ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(%s, %s), set_config('enable_sort', 'off', true)"
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(%(queue)s, %(user)s), set_config('enable_sort', 'off', true);"
+
+# A claim that a crash of the server forgets is made again: nobody waits for the disk.
+FORGETTABLE = "SELECT set_config('synchronous_commit', 'off', true);"
 
 OWN = """
 UPDATE labeling_queueitem SET claimed_until = %(until)s
@@ -169,8 +171,7 @@ def claim_next(queue: Queue, user: User) -> QueueItem | None:
         "analyst": Origin.ANALYST.value,
     }
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(ONE_AT_A_TIME, [queue.pk, user.pk])
-        cursor.execute(OWN, parameters)
+        cursor.execute(FORGETTABLE + ONE_AT_A_TIME + OWN, parameters)
         own = cursor.fetchall()
         if own:
             item_id = min(own, key=lambda row: (row[1], row[0]))[0]
@@ -180,7 +181,9 @@ def claim_next(queue: Queue, user: User) -> QueueItem | None:
             if row is None:
                 return None
             item_id = row[0]
-    return QueueItem.objects.select_related("tweet").get(pk=item_id)
+    item = QueueItem.objects.select_related("tweet").get(pk=item_id)
+    item.is_renewed = bool(own)
+    return item
 
 
 def claim_time() -> timedelta:
@@ -289,7 +292,7 @@ def undo(queue: Queue, user: User) -> QueueItem:
     if not queue.is_open:
         raise NothingToUndo("The queue is closed. Correct the tweet on its own page instead.")
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(ONE_AT_A_TIME, [queue.pk, user.pk])
+        cursor.execute(ONE_AT_A_TIME, {"queue": queue.pk, "user": user.pk})
         held = queue.items.filter(claimed_by=user, finished_at__isnull=True, state=State.CLAIMED)
         if held.count() > UNDO_STEPS:
             raise NothingToUndo(f"You can go back {UNDO_STEPS} tweets. Submit these first.")
@@ -316,6 +319,8 @@ def live_annotations(item: QueueItem, user: User) -> list[Annotation]:
 
 def earlier_choice(item: QueueItem, user: User) -> Annotation | None:
     """What the user chose here before an undo."""
+    if not item.is_renewed:
+        return None
     own = Annotation.objects.filter(tweet_id=item.tweet_id, origin=Origin.ANALYST, annotator=user)
     return own.filter(queue_item=item, retracts__isnull=True).order_by("-id").first()
 
@@ -339,25 +344,31 @@ class Progress:
         return self.seats - self.finished - self.claimed
 
 
-TODAY = """
-SELECT count(*), percentile_cont(0.5) WITHIN GROUP (ORDER BY a.seconds)
-FROM labeling_annotation a
-WHERE a.annotator_id = %s AND a.created_at >= %s AND a.origin = %s
-  AND a.queue_item_id IS NOT NULL AND a.retracts_id IS NULL
-  AND NOT EXISTS (SELECT FROM labeling_annotation r WHERE r.retracts_id = a.id)
+PROGRESS = """
+SELECT *
+FROM (
+    SELECT count(*), percentile_cont(0.5) WITHIN GROUP (ORDER BY a.seconds)
+    FROM labeling_annotation a
+    WHERE a.annotator_id = %(user)s AND a.created_at >= %(midnight)s AND a.origin = %(analyst)s
+      AND a.queue_item_id IS NOT NULL AND a.retracts_id IS NULL
+      AND NOT EXISTS (SELECT FROM labeling_annotation r WHERE r.retracts_id = a.id)
+) today, (
+    SELECT count(*), count(*) FILTER (WHERE state IN ('done', 'skipped')), count(*) FILTER (WHERE state = 'claimed'),
+           count(*) FILTER (WHERE state IN ('done', 'skipped') AND claimed_by_id = %(user)s)
+    FROM labeling_queueitem WHERE queue_id = %(queue)s
+) items
 """
 
 
 def progress(queue: Queue, user: User) -> Progress:
-    """Two queries: the user's day, and one queue's items."""
+    """One query: the user's day, and one queue's items."""
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    parameters: dict[str, int | datetime] = {
+        "user": user.pk,
+        "midnight": midnight,
+        "analyst": Origin.ANALYST.value,
+        "queue": queue.pk,
+    }
     with connection.cursor() as cursor:
-        cursor.execute(TODAY, [user.pk, midnight, Origin.ANALYST.value])
-        today, median = cursor.fetchone()
-    counts = queue.items.aggregate(
-        seats=Count("state"),
-        finished=Count("state", filter=Q(state__in=FINISHED)),
-        claimed=Count("state", filter=Q(state=State.CLAIMED)),
-        mine=Count("state", filter=Q(state__in=FINISHED, claimed_by=user)),
-    )
-    return Progress(today=today, median_seconds=median, **counts)
+        cursor.execute(PROGRESS, parameters)
+        return Progress(*cursor.fetchone())

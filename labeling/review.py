@@ -79,7 +79,8 @@ def consider(tweet_id: int) -> None:
 
 def consider_many(tweet_ids: Sequence[int]) -> None:
     """consider() for any number of tweets, in batches: two queries each, and one for each kind of change."""
-    version = ModelVersion.objects.filter(scores_published_at__isnull=False).active()
+    published = ModelVersion.objects.filter(scores_published_at__isnull=False)
+    version = published.only("threshold").active()
     for start in range(0, len(tweet_ids), BATCH):
         facts = list(_facts(tweet_ids[start : start + BATCH], version))
         threshold = version.threshold if version else None

@@ -62,6 +62,8 @@ class QueueItem(models.Model):
     # When claimed_by submitted or skipped it; orders undo and counts the day. NULL while waiting or claimed.
     finished_at = models.DateTimeField(null=True, blank=True)
 
+    is_renewed = False  # set by labeling.queues.claim_next: the user held it before, and may have judged it before an undo
+
     class Meta:
         indexes = [
             models.Index(

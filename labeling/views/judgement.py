@@ -21,6 +21,7 @@ MAX_NOTE = 2_000
 @dataclass(frozen=True)
 class TagChoice:
     tag: Tag
+    value: str  # its id
     key: str  # "1", "shift+1", "shift+alt+1"; empty: none
     is_checked: bool
     probability: float | None = None  # by the model, where its suggestion is shown
@@ -90,6 +91,7 @@ def tag_choices(
         choices.append(
             TagChoice(
                 tag=tag,
+                value=str(tag.pk),
                 key=keys.get(tag.pk, ""),
                 is_checked=tag.pk in chosen,
                 probability=model.probability if model else None,

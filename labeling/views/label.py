@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -86,7 +85,7 @@ def _time(stamp: float) -> datetime:
 @access.analyst
 @require_GET
 def label(request: HttpRequest, queue_id: int) -> HttpResponse:
-    return _next(request, _queue(queue_id))
+    return _next(request, _queue(queue_id), Tag.objects.in_bulk())
 
 
 @access.analyst
@@ -110,40 +109,29 @@ def label_next(request: HttpRequest) -> HttpResponseBase:
 def label_submit(request: HttpRequest, queue_id: int) -> HttpResponseBase:
     """Judge or skip what was shown, then the next tweet. A lost claim keeps the choice on the screen."""
     queue, user = _queue(queue_id), _user(request)
-    shown = Shown.read(request)
-    if request.POST.get("action") == "skip":
-        return _after(request, queue, shown, lambda: queues.skip(shown.item_id, user), "Skipped.")
-    form = JudgementForm(request.POST, tags=Tag.objects.all())
-    if not form.is_valid():
-        return _same(request, queue, shown, form, problem=form.problem, status=INVALID)
-
-    def judge() -> None:
-        queues.submit(
-            shown.item_id,
-            user,
-            verdict=form.cleaned_data["verdict"],
-            tag_ids=form.cleaned_data["tags"],
-            note=form.cleaned_data["note"],
-            suggested_by=shown.version_id,
-            seconds=shown.seconds,
-        )
-
-    return _after(request, queue, shown, judge, "Saved.")
-
-
-def _after(
-    request: HttpRequest, queue: Queue, shown: Shown, act: Callable[[], None], done: str
-) -> HttpResponseBase:
+    shown, tags = Shown.read(request), Tag.objects.in_bulk()
+    form = JudgementForm(request.POST, tags=tags.values())
+    skips = request.POST.get("action") == "skip"
+    if not skips and not form.is_valid():
+        return _same(request, queue, tags, shown, form, problem=form.problem, status=INVALID)
     try:
-        act()
+        if skips:
+            queues.skip(shown.item_id, user)
+        else:
+            queues.submit(
+                shown.item_id,
+                user,
+                verdict=form.cleaned_data["verdict"],
+                tag_ids=form.cleaned_data["tags"],
+                note=form.cleaned_data["note"],
+                suggested_by=shown.version_id,
+                seconds=shown.seconds,
+            )
     except ClaimLost as problem:
-        form = JudgementForm(request.POST, tags=Tag.objects.all())
-        return _same(request, queue, shown, form, problem=str(problem), status=LOST)
-    return (
-        _next(request, queue, said=done)
-        if _is_htmx(request)
-        else redirect("labeling:label", queue_id=queue.pk)
-    )
+        return _same(request, queue, tags, shown, form, problem=str(problem), status=LOST)
+    if not _is_htmx(request):
+        return redirect("labeling:label", queue_id=queue.pk)
+    return _next(request, queue, tags, said="Skipped." if skips else "Saved.")
 
 
 @access.analyst
@@ -161,7 +149,7 @@ def label_undo(request: HttpRequest, queue_id: int) -> HttpResponseBase:
         return redirect("labeling:label", queue_id=queue_id)
     if not _is_htmx(request):
         return redirect("labeling:label", queue_id=queue_id)
-    return _next(request, queue, said="Taken back: judge it again.")
+    return _next(request, queue, Tag.objects.in_bulk(), said="Taken back: judge it again.")
 
 
 @access.analyst
@@ -191,13 +179,12 @@ def label_renew(request: HttpRequest, queue_id: int) -> HttpResponseBase:
 # Rendering ------------------------------------------------------------------------------------------------
 
 
-def _next(request: HttpRequest, queue: Queue, *, said: str = "") -> HttpResponse:
+def _next(request: HttpRequest, queue: Queue, tags: dict[int, Tag], *, said: str = "") -> HttpResponse:
     """The user's next tweet of the queue, or the words for an empty one."""
     user = _user(request)
     item = queues.claim_next(queue, user)
     context: dict[str, Any] = {"said": said}
     if item is not None:
-        tags = Tag.objects.in_bulk()
         suggestion = suggestion_for(item.tweet_id, queue.version, tags) if queue.shows_suggestion else None
         earlier = queues.earlier_choice(item, user)
         verdict, chosen = chosen_in(None, earlier)
@@ -210,11 +197,17 @@ def _next(request: HttpRequest, queue: Queue, *, said: str = "") -> HttpResponse
 
 
 def _same(
-    request: HttpRequest, queue: Queue, shown: Shown, form: JudgementForm, *, problem: str, status: int
+    request: HttpRequest,
+    queue: Queue,
+    tags: dict[int, Tag],
+    shown: Shown,
+    form: JudgementForm,
+    *,
+    problem: str,
+    status: int,
 ) -> HttpResponse:
     """The tweet that was on the screen, with all that was chosen, and what is wrong."""
     item = get_object_or_404(QueueItem.objects.select_related("tweet"), pk=shown.item_id, queue=queue)
-    tags = Tag.objects.in_bulk()
     version = queue.version if shown.version_id else None
     suggestion = suggestion_for(item.tweet_id, version, tags)
     context = _task(item, tags, suggestion, *chosen_in(form, None)) | {

@@ -296,5 +296,5 @@ def test_the_next_tweet_takes_few_queries(client_of, analyst, django_assert_num_
     Queue.objects.update(version=version)
     client = client_of(analyst)
     token = shown(client.get(url("label", queue)))
-    with django_assert_num_queries(30):  # 11 of them begin or end a transaction or take a lock
+    with django_assert_num_queries(21):  # 4 of them begin or end a transaction
         submit(client, queue, token, tags=[tag.pk for tag in tags[:3]])
