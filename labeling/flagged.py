@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -211,10 +211,9 @@ def choose_start(version: ModelVersion, filters: Filters) -> Plan:
 def _plan_words(plan: Plan, words: str, *, of: int) -> None:
     """Start from the tweets with these words, where they are few; else check them on windows of the highest risks."""
     expected = search_index.expected_matches(words)
-    may_be_few = expected <= max(WORD_IDS_UP_TO, WORDS_UNKNOWN * of)
-    if may_be_few and search_index.count(words) <= WORD_IDS_UP_TO:
-        ids = search_index.find(words, cap=WORD_IDS_UP_TO + 1)
-        if len(ids) <= WORD_IDS_UP_TO:
+    if expected <= max(WORD_IDS_UP_TO, WORDS_UNKNOWN * of):
+        ids = search_index.find_few(words, most=WORD_IDS_UP_TO)
+        if ids is not None:
             plan.start, plan.ids = Start.WORDS, ids
             return
     plan.words, plan.words_common = words, expected > WORDS_COMMON * of
@@ -465,15 +464,11 @@ def rows_of(version: ModelVersion, tweet_ids: Sequence[int]) -> list[Row]:
             [list(tweet_ids), version.pk],
         )
         rows = [Row(*row) for row in db.fetchall()]
-    return [
-        replace(
-            row,
-            tag_bytes=bytes(row.tag_bytes),
-            tags=[(tag, p) for tag, p in _json(row.tags) or []],
-            spans=_json(row.spans),
-        )
-        for row in rows
-    ]
+    for row in rows:
+        row.tag_bytes = bytes(row.tag_bytes)
+        row.tags = [(tag, p) for tag, p in _json(row.tags) or []]
+        row.spans = _json(row.spans)
+    return rows
 
 
 def _json(value: Any) -> Any:

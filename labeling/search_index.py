@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,8 +102,7 @@ def find(words: str, *, cap: int, plain: bool = False) -> list[int]:
     query = WORDS.replace("websearch_", "plain") if plain else WORDS
     ids: list[int] = []
     segments = _searchable("t")
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(_set("enable_seqscan", "off"))
+    with _without("seqscan") as cursor:
         while segments and len(ids) < cap:
             cursor.execute(
                 f"SELECT t.id FROM labeling_tweet t WHERE {segments.pop()} AND {VECTOR.format(alias='t.')} @@ {query}"  # noqa: S608
@@ -110,8 +110,22 @@ def find(words: str, *, cap: int, plain: bool = False) -> list[int]:
                 [words, cap - len(ids)],
             )
             ids += [int(row[0]) for row in cursor.fetchall()]
-        cursor.execute(_set("enable_seqscan", "on"))
     return ids
+
+
+def find_few(words: str, *, most: int) -> list[int] | None:
+    """Ids of all tweets with these words, in no order; None where the indexes have more entries than `most`.
+
+    Nothing is read to know that: PostgreSQL reports how many entries its indexes gave, and is asked for one tweet.
+    Some 0.1 µs an entry, so ask expected_matches() first. Of a phrase the entries are tweets with all of its words.
+    """
+    has_words, values = condition(words)
+    with _without("seqscan", "indexscan") as cursor:
+        plan = _explained(cursor, f"{has_words} LIMIT 1", values, options="ANALYZE, TIMING OFF, ")
+        if _entries(plan) > most:
+            return None
+        cursor.execute(f"SELECT t.id FROM labeling_tweet t WHERE {has_words}", values)  # noqa: S608
+        return [int(row[0]) for row in cursor.fetchall()]
 
 
 def are_common(words: str) -> bool:
@@ -124,30 +138,14 @@ def expected_matches(words: str) -> int:
 
     These know the thousand commonest words, from about one tweet in 1,000; any other is taken for half as common.
     """
-    return int(_explained(words, limit=None)["Plan Rows"])
-
-
-def count(words: str) -> int:
-    """How many tweets have these words, as the indexes say, which do not know the places of a phrase.
-
-    No tweet is read for it: PostgreSQL reports how many entries its indexes gave, and is asked for one tweet only.
-    Some 0.1 µs an entry, so ask expected_matches() first.
-    """
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"{_set('enable_seqscan', 'off')}; {_set('enable_indexscan', 'off')}")
-        found = _entries(_explained(words, limit=1, options="ANALYZE, TIMING OFF, "))
-        cursor.execute(f"{_set('enable_seqscan', 'on')}; {_set('enable_indexscan', 'on')}")
-    return found
-
-
-def _explained(words: str, *, limit: int | None, options: str = "") -> dict[str, Any]:
     has_words, values = condition(words)
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"EXPLAIN ({options}FORMAT JSON) SELECT FROM labeling_tweet t WHERE {has_words} LIMIT %s",
-            [*values, limit],
-        )
-        (plan,) = cursor.fetchone()
+        return int(_explained(cursor, has_words, values)["Plan Rows"])
+
+
+def _explained(cursor: Any, condition: str, values: list[Any], *, options: str = "") -> dict[str, Any]:
+    cursor.execute(f"EXPLAIN ({options}FORMAT JSON) SELECT FROM labeling_tweet t WHERE {condition}", values)
+    (plan,) = cursor.fetchone()
     found: dict[str, Any] = (json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]
     return found
 
@@ -158,9 +156,14 @@ def _entries(node: dict[str, Any]) -> int:
     return sum(map(_entries, node.get("Plans", [])))
 
 
-def _set(name: str, value: str) -> str:
-    """For the rest of a transaction: what follows in an outer one wants it set back."""
-    return f"SET LOCAL {name} = {value}"
+@contextmanager
+def _without(*ways: str) -> Iterator[Any]:
+    """A cursor whose planner does without these ways to read a table, in a transaction."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("; ".join(f"SET LOCAL enable_{way} = off" for way in ways))
+        yield cursor
+        # For what follows in an outer transaction.
+        cursor.execute("; ".join(f"SET LOCAL enable_{way} = on" for way in ways))
 
 
 def among(ids: Sequence[int], words: str, *, is_common: bool) -> list[int]:
@@ -172,16 +175,13 @@ def among(ids: Sequence[int], words: str, *, is_common: bool) -> list[int]:
     """
     has_words, values = condition(words)
     needed = _needed_word(words) if is_common else ""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(_set("enable_indexscan", "on" if is_common else "off"))
+    with _without("seqscan" if is_common else "indexscan") as cursor:
         cursor.execute(
             "SELECT t.id FROM labeling_tweet t WHERE t.id = ANY(%s::bigint[])"  # noqa: S608
             f" AND strpos(lower(t.text), %s) > 0 AND {has_words}",
             [f"{{{','.join(map(str, ids))}}}", needed, *values],
         )
-        found = [int(row[0]) for row in cursor.fetchall()]
-        cursor.execute(_set("enable_indexscan", "on"))
-    return found
+        return [int(row[0]) for row in cursor.fetchall()]
 
 
 def _needed_word(words: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from django import template
 from django.http import QueryDict
-from django.utils.html import conditional_escape, format_html
+from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
@@ -37,17 +37,11 @@ def marked(text: str, spans: Sequence[Sequence[float]] | None) -> SafeString:
         if strength < FAINT or first < at or not first < last <= len(text):
             continue
         level = 3 if strength >= STRONG else 2 if strength >= CLEAR else 1
-        parts.append(conditional_escape(text[at:first]))
-        parts.append(
-            format_html(
-                '<mark class="{} w{}">{}</mark>',
-                "towards" if weight > 0 else "against",
-                level,
-                text[first:last],
-            )
-        )
+        parts.append(escape(text[at:first]))
+        side = "towards" if weight > 0 else "against"
+        parts.append(f'<mark class="{side} w{level}">{escape(text[first:last])}</mark>')
         at = last
-    parts.append(conditional_escape(text[at:]))
+    parts.append(escape(text[at:]))
     return mark_safe("".join(parts))  # noqa: S308 - every part is escaped above
 
 
