@@ -6,15 +6,13 @@ import hashlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 from django.db import connection, connections, transaction
@@ -33,8 +31,10 @@ from labeling.models import (
 )
 from labeling.models.tweets import ADDING_LOCK
 from labeling.score_tables import ScoreTables
+from tests import slow_worker
 from tests.factories import make_tag, make_tweet, make_version
 from tests.fake_predictor import FakePredictor
+from tests.services.conftest import wait_until
 
 
 @pytest.fixture
@@ -644,25 +644,6 @@ def test_the_command_says_what_to_do_without_a_version() -> None:
         call_command("score", version=7)
 
 
-KILLABLE = """
-import sys, time
-sys.path.insert(0, {base!r})
-import django
-django.setup()
-from labeling import scoring
-from tests.fake_predictor import FakePredictor
-class Slow(FakePredictor):
-    def predict(self, texts):
-        time.sleep({pause})
-        return super().predict(texts)
-scoring.predictor_of = lambda version: Slow(["opioids", "overdose"])
-scoring.SMALLEST_CHUNK = 10
-scoring.IDLE_SECONDS = 0.05
-from django.core.management import call_command
-call_command("score", workers=1)
-"""
-
-
 def start_command(pause: float) -> subprocess.Popen[bytes]:
     database = connection.settings_dict
     address = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(
@@ -670,18 +651,7 @@ def start_command(pause: float) -> subprocess.Popen[bytes]:
     )
     if database["HOST"].startswith("/"):
         address = "postgres://{USER}:{PASSWORD}@/{NAME}?host={HOST}".format(**database)
-    return subprocess.Popen(
-        [sys.executable, "-c", KILLABLE.format(base=str(settings.BASE_DIR), pause=pause)],
-        env={**os.environ, "DATABASE_URL": address, "DJANGO_SETTINGS_MODULE": "tagger_site.settings"},
-        cwd=settings.BASE_DIR,
-    )
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+    return slow_worker.start(address, pause=pause, tags=["opioids", "overdose"])
 
 
 @pytest.mark.worker

@@ -10,19 +10,18 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from django.conf import settings
 from django.db import connection
 
 from labeling import scoring
 from labeling.models import Job, Score, ScoringChunk
+from tests import slow_worker
 from tests.factories import make_tag, make_tweet, make_version
+from tests.services.conftest import wait_until
 
 NAMES = ("tagger-a", "tagger-b")
 
@@ -30,28 +29,6 @@ pytestmark = [
     pytest.mark.services,
     pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="needs root and iproute2"),
 ]
-
-WORKER = """
-import sys, time
-sys.path.insert(0, {base!r})
-import django
-django.setup()
-from labeling import jobs, score_tables, scoring
-from labeling.models import jobs as job_rows
-from datetime import timedelta
-from tests.fake_predictor import FakePredictor
-class Slow(FakePredictor):
-    def predict(self, texts):
-        time.sleep({pause})
-        return super().predict(texts)
-scoring.predictor_of = lambda version: Slow(["opioids"])
-scoring.SMALLEST_CHUNK, scoring.IDLE_SECONDS = 10, 0.05
-scoring.CLAIM_STALE_AFTER = timedelta(seconds=4)
-score_tables.SILENCE_SECONDS = scoring.WRITE_SECONDS = 3
-job_rows.STALE_AFTER = timedelta(seconds=12)
-from django.core.management import call_command
-call_command("score", workers=1)
-"""
 
 
 def ip(*words: str) -> None:
@@ -125,21 +102,8 @@ def start_worker(number: int, port: int, *, pause: float) -> subprocess.Popen[by
         f"postgres://{database['USER']}:{quote(database['PASSWORD'] or '', safe='')}"
         f"@10.98.{number}.1:{port}/{database['NAME']}"
     )
-    return subprocess.Popen(
-        [
-            *("ip", "netns", "exec", NAMES[number - 1], sys.executable, "-c"),
-            WORKER.format(base=str(settings.BASE_DIR), pause=pause),
-        ],
-        env={**os.environ, "DATABASE_URL": address, "DJANGO_SETTINGS_MODULE": "tagger_site.settings"},
-        cwd=settings.BASE_DIR,
-    )
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 40) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+    within = ("ip", "netns", "exec", NAMES[number - 1])
+    return slow_worker.start(address, pause=pause, tags=["opioids"], within=within)
 
 
 @pytest.mark.django_db(transaction=True)
