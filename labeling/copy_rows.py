@@ -17,7 +17,7 @@ from labeling.identity import hashed, key_prefixes
 COPY_COLUMNS = "search_segment, source, import_id, dedupe_key, external_id, text, author_hash, posted_at"
 COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + b"\x00" * 8
 COPY_TRAILER = b"\xff\xff"
-EPOCH_2000 = 946_684_800 * 10**6  # microseconds; Postgres counts from 2000-01-01
+EPOCH_2000 = 946_684_800  # seconds; Postgres counts microseconds from 2000-01-01
 NULL = -1  # in place of a length
 
 # The count of columns; each value behind its length; last the length of external_id.
@@ -67,7 +67,7 @@ def copy_rows(
 def _dates(posted: Any) -> Any:
     """Length and value; the length of NULL alone where there is none."""
     pieces = np.zeros(len(posted), np.dtype([("length", ">i4"), ("value", ">i8")]))
-    pieces["value"] = posted.fill_null(0).to_numpy() - EPOCH_2000
+    pieces["value"] = posted.fill_null(0).to_numpy() - EPOCH_2000 * 10**6
     pieces["length"] = 8
     dates = _pieces(pieces)
     if posted.null_count:

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from django.conf import settings
 from django.db import connection
 
-from labeling.score_tables import EPOCH_2000, NO_DATE, ScoreTables, Tweets
+from labeling.copy_rows import EPOCH_2000
+from labeling.score_tables import NO_DATE, ScoreTables, Tweets
 
 # {"bins" | "days" | "sources" | "tags": {bin, ISO date ("" without), source or tag id: [tweets, flagged]}}.
 # Every tweet is in one bin, one day and one source. JSON: kept in the chunk's row until it is published.

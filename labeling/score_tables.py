@@ -15,9 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from django.db import OperationalError, connection, transaction
 
-COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + b"\x00" * 8
-COPY_TRAILER = b"\xff\xff"
-EPOCH_2000 = 946_684_800  # seconds; Postgres counts microseconds from 2000-01-01
+from labeling.copy_rows import COPY_HEADER, COPY_TRAILER
+
 NO_DATE = np.iinfo(np.int64).min  # Postgres' form of -infinity, which stands for NULL here
 MAX_FLOOR = 0.1
 INDEX_LOCK = 7_241_002  # Postgres advisory lock, with the version: one builds its indexes
