@@ -130,7 +130,9 @@ def background(run: Run) -> Figures:
     """Until all that follows an import has ended: search indexes, groups of near copies. With the real workers."""
     installation = run.installation
     with installation.launched() as site, watching(site) as watch:
-        # The clock asks for near copies within a minute of the last other job.
+        ask_now(installation, "ring_for_jobs")
+        wait_until(lambda: not active_jobs(installation), seconds=7_200, every=1, site=site)
+        ask_now(installation, "look_for_near_copies")
         looked = (
             "SELECT count(*) FROM labeling_job WHERE kind = 'near_copies' AND state = 'done'"
             " AND (detail ->> 'last_id')::bigint >= (SELECT max(id) FROM labeling_tweet)"
@@ -163,6 +165,11 @@ def background(run: Run) -> Figures:
         "search_ready_after": max((job["finished"] for job in search), default=imported) - imported,
         "used": watch.used.as_json(),
     }
+
+
+def ask_now(installation: Installation, task: str) -> None:
+    """What the clock does every 15 or 60 seconds, at once."""
+    installation.python(f"from labeling import tasks; tasks.{task}()")
 
 
 def active_jobs(installation: Installation, kind: str = "%") -> int:

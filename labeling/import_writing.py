@@ -16,7 +16,6 @@ from django.db.models import F
 from django.utils import timezone
 from numpy.typing import NDArray
 
-from labeling import search_index
 from labeling.batches import Batch
 from labeling.columns import bytes_of
 from labeling.copy_rows import COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, set_segment
@@ -77,7 +76,7 @@ class Writing:
     batch: Batch
     import_id: int
     tag_ids: dict[str, int]
-    segment: int = 0  # of the full-text search, for the rows after the import's first SEGMENT_AFTER
+    segment: int = 0  # of the full-text search
     keys: NDArray[np.int64] = field(init=False)  # of the rows to write, sorted
     rows: NDArray[np.int64] = field(init=False)  # of the batch, in the order of their keys
     brought: NDArray[np.int64] = field(init=False)  # sorted keys of all its rows
@@ -126,15 +125,14 @@ class Writing:
         batch = self.batch
         (data,) = batch.rows
         if self.segment:
-            later = max(0, search_index.SEGMENT_AFTER - batch.start)
-            set_segment(np.frombuffer(data, np.uint8), batch.offsets[later:-1], self.segment)
+            set_segment(np.frombuffer(data, np.uint8), batch.offsets[:-1], self.segment)
         places, content = pa.py_buffer(batch.offsets), pa.py_buffer(data)
         rows = pa.Array.from_buffers(pa.large_binary(), len(batch.keys), [None, places, content])
         rows.validate(full=True)  # another process has made it
         order = self.rows if len(self.rows) > LARGE else np.sort(self.rows)
         yield COPY_HEADER
         for start in range(0, len(order), PIECE_ROWS):
-            ends, piece = bytes_of(rows.take(pa.array(order[start : start + PIECE_ROWS])))
+            ends, piece = bytes_of(rows.take(_int64(order[start : start + PIECE_ROWS])))
             yield piece[: ends[-1]].tobytes()
         yield COPY_TRAILER
         batch.rows.clear()  # it waits for its turn to be committed; its memory is for the next
@@ -184,6 +182,11 @@ class Writing:
         )
         if not changed:
             raise Superseded(f"Import {self.import_id} goes on in another worker")
+
+
+def _int64(values: NDArray[np.int64]) -> Any:
+    """Without pa.array(), which loads pandas to ask whether it has made the values: .3 s of a first import."""
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(values)])
 
 
 class _Pieces:

@@ -34,7 +34,9 @@ from labeling.reading import UnreadableFileError
 from labeling.tags import create_tag
 
 LOCK_KEY = 7_241_001  # Postgres advisory lock: one import writes at a time
-LARGE = 10_000  # imported rows from which the planner's statistics are renewed
+LARGE = (
+    1_000_000  # imported rows whose statistics cannot wait for the search job, which renews them otherwise
+)
 REJECTED_COLUMNS = ["line", "reason", "row"]
 
 
@@ -219,7 +221,7 @@ def _run(row: Import, path: str, *, job: Job, progress: Progress, rejected: _Rej
         memory_mb=settings.IMPORT_MEMORY_MB,
         waiting=progress.write,
     )
-    resumed_at = row.rows_read
+    resumed_at, segment_after = row.rows_read, search_index.segment_after()
     with Lanes() as lanes:
         for batch in source:
             rejected.write(batch.rejected)
@@ -228,7 +230,7 @@ def _run(row: Import, path: str, *, job: Job, progress: Progress, rejected: _Rej
             if batch.start < resumed_at:
                 raise JobError("The file has changed since the import began. Import it again.")
             tag_ids.update(_create_tags(batch.new_tags))
-            segment = search_index.open_segment(row) if batch.end > search_index.SEGMENT_AFTER else 0
+            segment = search_index.open_segment(row) if batch.end > segment_after else 0
             writing = Writing(batch, import_id=row.pk, tag_ids=tag_ids, segment=segment)
             done = lanes.put(writing, last=batch.fraction >= 1)
             total = int(done.end / done.fraction) if done and done.fraction else 0

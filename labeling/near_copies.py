@@ -25,9 +25,10 @@ from django.utils import timezone
 from numpy.typing import NDArray
 
 from labeling import jobs
+from labeling.copy_rows import COPY_HEADER, COPY_TRAILER
 from labeling.jobs import Progress
 from labeling.models import Job, Tweet
-from labeling.score_tables import COPY_HEADER, COPY_TRAILER, read_tweets
+from labeling.score_tables import read_tweets
 from ml import groups, near_copies
 
 NEW_SHARE = 0.01  # of all tweets: from so many new ones on, all are looked at again

@@ -34,6 +34,7 @@ from labeling.mapping import (
 from labeling.reading import MIB, Block
 
 ROWS = 200_000  # so many that most pages of the index of keys are met more than once
+FIRST_ROWS = 25_000  # of a file, so that they are being written while the next are read
 BATCH_BYTES = 64 * MIB  # of rows and of rejected ones; bounds the memory of a batch of very long ones
 MAX_TAGS = 200  # that an import may bring the project to; more are a sign of a wrong column
 NOT_UTF8 = "The row is not valid UTF-8. If the file is Latin-1 or Windows-1252, save it as UTF-8."
@@ -164,7 +165,7 @@ class Preparer:
             self._prepare(part)
             self.read += len(part)
             done += len(part)
-            if self.read - self.batch.start >= self.job.batch_rows or self.size > BATCH_BYTES:
+            if self.read - self.batch.start >= self._most() or self.size > BATCH_BYTES:
                 yield self.take(fraction)
 
     def take(self, fraction: float) -> Batch:
@@ -181,9 +182,13 @@ class Preparer:
         self._begin()
         return batch
 
+    def _most(self) -> int:
+        """Rows of the batch: each has as many as all before it, up to the limit."""
+        return min(self.job.batch_rows, max(FIRST_ROWS, self.batch.start))
+
     def _room(self, block: Block, start: int) -> int:
         """How many of the block's rows, from `start`, the batch takes; one at least."""
-        rows = min(self.job.batch_rows - (self.read - self.batch.start), len(block) - start)
+        rows = min(self._most() - (self.read - self.batch.start), len(block) - start)
         texts = block.columns[self.cells.text]
         if columns.is_text(texts):
             offsets, _ = columns.bytes_of(texts)

@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from labeling import search_index
 from labeling.jobs import Progress
 from labeling.models import Import, Job, SearchIndex
-from labeling.search_index import SEGMENT_AFTER, SEGMENT_TWEETS, SMALL_ADDITIONS, VECTOR, State
+from labeling.search_index import SEGMENT_TWEETS, SMALL_ADDITIONS, VECTOR, State
 
 LOCK_KEY = 7_241_002  # Postgres advisory lock: one builder at a time
 POLL_SECONDS = 0.5
@@ -193,7 +193,7 @@ def _phase(pid: int) -> tuple[str, float, bool]:
 def _place_of(index: SearchIndex) -> tuple[int, int]:
     """(about how many tweets lie before the index's in the table, and how many there are)."""
     lower = SearchIndex.objects.filter(last_segment__lt=index.first_segment)
-    before = SEGMENT_AFTER + sum(other.tweets for other in lower)
+    before = sum(other.tweets for other in lower)
     everything = _execute("SELECT reltuples FROM pg_class WHERE oid = 'labeling_tweet'::regclass") or 0
     return before, int(max(everything, before + index.tweets))
 

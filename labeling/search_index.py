@@ -1,6 +1,6 @@
 """Full-text search over tweets: in segments, so that an import does not pay for it.
 
-Rows of small additions are in segment 0, whose index is kept up with every insert. A large import puts its rows
+Rows of small additions are in segment 0, whose index is kept up with every insert. A larger import puts its rows
 into segments of their own; when it has ended, a job builds their indexes beside everybody's work. A search asks the
 indexes that are ready, and coverage() says what that leaves out. Why: docs/decisions/0006-search-segments.md.
 """
@@ -20,7 +20,10 @@ from django.db.models import Max, Sum
 from labeling import jobs
 from labeling.models import Import, Job, SearchIndex, Tweet
 
-SEGMENT_AFTER = 100_000  # rows of an import that go into segment 0; the others wait for an index of their own
+# Rows of an import that go into segment 0, at four times the cost of the row itself; the others wait for an index of
+# their own. To build one reads every tweet twice: where there are many, more rows go into segment 0.
+SEGMENT_AFTER = 10_000
+SEGMENT_SHARE = 200
 # Tweets of one index. Smaller ones are ready sooner, and a common word needs but one of them; more take more disk.
 SEGMENT_TWEETS = 5_000_000
 SMALL_ADDITIONS = "tweet_search_0"
@@ -34,8 +37,13 @@ State = SearchIndex.State
 # Writing --------------------------------------------------------------------------------------------------
 
 
+def segment_after() -> int:
+    """After how many rows an import that begins now gets a segment of its own."""
+    return max(SEGMENT_AFTER, _last_id() // SEGMENT_SHARE)
+
+
 def open_segment(row: Import) -> int:
-    """The segment for the rows of an import after its first SEGMENT_AFTER. Call it before every batch."""
+    """The segment for the later rows of an import. Call it before every batch."""
     opened = list(SearchIndex.objects.filter(import_row=row))
     if opened and opened[-1].state == State.WAITING and tweets_in(opened[-1]) < SEGMENT_TWEETS:
         return opened[-1].last_segment
@@ -45,6 +53,11 @@ def open_segment(row: Import) -> int:
         last = SearchIndex.objects.aggregate(last=Max("last_segment"))["last"] or 0
         SearchIndex.objects.create(import_row=row, first_segment=last + 1, last_segment=last + 1)
     return last + 1
+
+
+def _last_id() -> int:
+    """About how many tweets there are."""
+    return Tweet.objects.order_by("-id").values_list("id", flat=True).first() or 0
 
 
 def drop_empty(row: Import) -> None:
@@ -59,7 +72,7 @@ def tweets_in(index: SearchIndex) -> int:
         return index.tweets
     imported = Import.objects.values_list("imported", flat=True).get(pk=index.import_row_id)
     others = SearchIndex.objects.filter(import_row=index.import_row_id).aggregate(n=Sum("tweets"))["n"] or 0
-    return max(0, imported - SEGMENT_AFTER - others)
+    return max(0, imported - others)
 
 
 def ready_to_build() -> list[SearchIndex]:
@@ -239,6 +252,6 @@ def coverage() -> Coverage | None:
     if not missing:
         return None
     waiting = sum(tweets_in(index) * (1 - index.built) for index in missing)
-    total = max(Tweet.objects.order_by("-id").values_list("id", flat=True).first() or 0, 1)
+    total = max(_last_id(), 1)
     job = Job.objects.active().filter(kind=Job.Kind.SEARCH).first()
     return Coverage(int(waiting), max(0.0, 1 - waiting / total), job)

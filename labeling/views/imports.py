@@ -11,7 +11,7 @@ from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBas
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from labeling import access, deleting, importing, tasks
+from labeling import access, deleting, import_process, importing, tasks
 from labeling.mapping import SEPARATORS, UNKNOWN_TAGS, Mapping
 from labeling.models import AuditEvent, Import, Job, Source
 from labeling.reading import UnreadableFileError
@@ -140,6 +140,8 @@ def import_new(request: HttpRequest) -> HttpResponseBase:
         except UnreadableFileError as error:
             importing.discard(row)
             form.add_error("file", str(error))
+    else:
+        import_process.get_ready()  # a file comes soon
     status = 400 if request.method == "POST" else 200
     return render(request, "labeling/import_new.html", {"form": form}, status=status)
 

@@ -20,12 +20,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from labeling import import_process, import_writing, importing, jobs, search_index
+from labeling import import_process, import_writing, importing, jobs, preparing, search_index
 from labeling.batches import read_message
 from labeling.identity import AuthorHasher, dedupe_keys
 from labeling.mapping import BadCellError, Mapping, date_of, guess_mapping, id_of, tags_of
 from labeling.models import Annotation, Import, Job, Label, Origin, SearchIndex, Source, Tag, Tweet, Verdict
-from labeling.reading import UnreadableFileError
+from labeling.reading import Block, UnreadableFileError
 from tests.factories import make_tag
 
 pytestmark = pytest.mark.django_db
@@ -147,15 +147,23 @@ def test_the_same_file_twice_adds_nothing(file):
     assert Tweet.objects.count() == 2
 
 
-def test_rows_after_the_first_ones_wait_for_a_search_index_of_their_own(file, settings, monkeypatch):
+def test_the_later_rows_of_an_import_wait_for_a_search_index_of_their_own(file, settings, monkeypatch):
     monkeypatch.setattr(search_index, "SEGMENT_AFTER", 25)
     settings.IMPORT_BATCH_ROWS = 10
     path = file("id,text\n" + "".join(f"{n},text {n}\n" for n in range(60)))
     assert counts(run(path)) == (60, 0, 0)
     found = dict(Tweet.objects.values_list("external_id", "search_segment"))
-    assert found == {str(n): int(n >= 25) for n in range(60)}
+    assert found == {str(n): int(n >= 20) for n in range(60)}  # from the batch on that goes beyond 25
     assert counts(run(path)) == (0, 60, 0)
     assert SearchIndex.objects.count() == 1
+
+
+def test_the_first_batches_are_small_so_that_they_are_written_while_others_are_read(monkeypatch):
+    monkeypatch.setattr(preparing, "FIRST_ROWS", 10)
+    job = preparing.Job(source=1, import_id=1, mapping=Mapping(text="text").as_json(), batch_rows=30)
+    preparer = preparing.Preparer(job)
+    rows = Block(np.arange(100), [pa.array([f"text {n}" for n in range(100)])])
+    assert [batch.end for batch in preparer.add(rows, 0.5)] == [10, 20, 40, 70, 100]
 
 
 def test_a_large_batch_is_written_in_the_order_of_its_keys_and_a_small_one_in_that_of_the_file(
@@ -324,6 +332,26 @@ def test_a_file_that_breaks_off_keeps_the_rows_before(file, settings):
     assert "damaged or cut off" in error_of(row)
     assert row.imported > 5_000
     assert counts(row) == (Tweet.objects.count(), 0, row.rejected)
+
+
+@own_process
+def test_a_reader_that_is_ready_takes_the_next_file_and_ends_when_nobody_needs_it(file):
+    def waiting():
+        import_process.get_ready()
+        return import_process._ready[0]
+
+    path, first = file("text\na\n"), waiting()
+    assert waiting() is first
+    assert import_process.first_rows(path, name="tweets.csv")["columns"] == ["text"]
+    assert first.poll() is not None
+    second = waiting()
+    second.kill()
+    second.wait()
+    assert import_process.first_rows(path, name="tweets.csv")["columns"] == ["text"]
+    third = waiting()
+    third.stdin.close()  # as when its parent ends
+    assert third.wait(timeout=20) == 0
+    import_process._ready.clear()
 
 
 @own_process

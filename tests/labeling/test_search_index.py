@@ -71,7 +71,7 @@ def test_a_link_is_found_by_where_it_leads_and_not_by_itself():
 def test_tweets_without_an_index_are_not_found_and_the_coverage_says_so():
     add(3, segment=0)
     add(2, segment=1)
-    row = make_import(imported=search_index.SEGMENT_AFTER + 2)
+    row = make_import(imported=2)
     SearchIndex.objects.create(first_segment=1, last_segment=1, import_row=row)
     assert len(search_index.find("common", cap=10)) == 3
     coverage = search_index.coverage()
@@ -164,7 +164,7 @@ def test_an_import_has_segments_of_its_own_one_after_the_other(monkeypatch):
     row, other = make_import(), make_import()
     assert search_index.open_segment(row) == search_index.open_segment(row) == 1
     assert search_index.open_segment(other) == 2
-    row.imported = search_index.SEGMENT_AFTER + 1_200
+    row.imported = 1_200
     row.save()
     assert search_index.open_segment(row) == search_index.open_segment(row) == 3
     row.imported += 500
@@ -174,8 +174,15 @@ def test_an_import_has_segments_of_its_own_one_after_the_other(monkeypatch):
 
 
 @pytest.mark.django_db
+def test_the_more_tweets_there_are_the_larger_an_import_needs_no_index_of_its_own(monkeypatch):
+    assert search_index.segment_after() == search_index.SEGMENT_AFTER
+    monkeypatch.setattr(search_index, "_last_id", lambda: 20_000_000)
+    assert search_index.segment_after() == 100_000
+
+
+@pytest.mark.django_db
 def test_a_segment_that_is_built_takes_no_more_rows():
-    row = make_import(imported=search_index.SEGMENT_AFTER + 10)
+    row = make_import(imported=10)
     search_index.open_segment(row)
     SearchIndex.objects.update(state=State.BUILDING)
     assert search_index.open_segment(row) == 2
@@ -208,7 +215,7 @@ def test_an_import_that_failed_is_indexed_too_but_asked_for_only_once():
 
 @pytest.mark.usefixtures("own_indexes")
 def test_the_job_builds_what_waits_and_forgets_what_is_empty():
-    row, empty = make_import(imported=search_index.SEGMENT_AFTER + 5), make_import()
+    row, empty = make_import(imported=5), make_import()
     add(5, segment=search_index.open_segment(row), import_id=row.pk)
     search_index.open_segment(empty)
     job = build()
@@ -237,7 +244,7 @@ def test_it_takes_up_what_a_killed_build_left():
 @pytest.mark.usefixtures("own_indexes")
 def test_many_small_indexes_become_one_while_the_parts_are_searched():
     for _ in range(search_building.MERGE_FROM + 2):
-        row = make_import(imported=search_index.SEGMENT_AFTER + 3)
+        row = make_import(imported=3)
         add(3, segment=search_index.open_segment(row), import_id=row.pk)
     build()
     assert [(i.first_segment, i.last_segment, i.tweets) for i in SearchIndex.objects.all()] == [(1, 10, 30)]
