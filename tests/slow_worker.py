@@ -50,7 +50,7 @@ def main() -> None:
     from labeling.models import jobs
 
     pause, *tags = sys.argv[1:]
-    scoring.predictor_of = lambda version: SlowPredictor(tags, float(pause))  # type: ignore[assignment]
+    vars(scoring)["predictor_of"] = lambda version: SlowPredictor(tags, float(pause))
     scoring.SMALLEST_CHUNK, scoring.IDLE_SECONDS = 10, 0.05
     scoring.CLAIM_STALE_AFTER = timedelta(seconds=4)
     score_tables.SILENCE_SECONDS = scoring.WRITE_SECONDS = 3
