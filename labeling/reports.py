@@ -254,6 +254,38 @@ def losses(version: ModelVersion) -> list[str]:
     return sentences
 
 
+def cascade_loss(version: ModelVersion) -> list[str]:
+    """What the cascade lost against *accurate* on every tweet, each sentence with its sample. Empty for others."""
+    loss = version.report.get("cascade")
+    if not loss:
+        return []
+    sentences = [_lost_on_sample(loss["sample"]) if loss["sample"] else TOO_FEW_FOR_LOSS]
+    if test := loss["test"]:
+        sentences.append(
+            f"On the {test['n']:,} held-out tweets with a verdict its average precision is {test['cascade']:.3f}; with "
+            f"Accurate on all of them it would be {test['accurate']:.3f} (95 % interval of the difference "
+            f"{test['low']:+.3f} to {test['high']:+.3f}, by resampling the tweets)."
+        )
+    return sentences
+
+
+TOO_FEW_FOR_LOSS = (
+    "There are too few general tweets outside the training to say on a random sample what the cascade loses."
+)
+
+
+def _lost_on_sample(sample: Json) -> str:
+    """The sample has only tweets that nothing was trained on."""
+    lost = sample["listed"] - sample["kept"]
+    missed = f"{lost:,} did not reach it" if lost else "none failed to reach it"
+    return (
+        f"In a random sample of {sample['sample']:,} general tweets, Accurate read {sample['read_again']:,}, "
+        f"{_percent(sample['read_again'] / sample['sample'])}. Of the {sample['listed']:,} that it would have put first "
+        f"had it read them all, {missed}: the cascade keeps {_percent(sample['share'])} of that list "
+        f"(95 % interval {_percent(sample['low'])} to {_percent(sample['high'])})."
+    )
+
+
 @dataclass(frozen=True)
 class Belief:
     """How far the figures can be believed: who judged the held-out tweets."""

@@ -107,7 +107,7 @@ def _train(version: ModelVersion, progress: Progress) -> None:
     snapshot = snapshots.build(
         negatives=version.negatives,
         seed=version.seed,
-        pretrains=version.architecture == ModelVersion.Architecture.ACCURATE,
+        pretrains=version.architecture != ModelVersion.Architecture.FAST,
         tick=lambda *, stage: progress.report(stage=stage),
     )
     from ml import train as ml_train  # TensorFlow; not before there is something to train on

@@ -34,10 +34,10 @@ class Scale:
 
 def platt(logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Scale:
     """The scale with the best likelihood of `truth` (0/1). Too few of either class: the logits as they are."""
+    if not can_be_scaled(truth):
+        return Scale(1.0, 0.0)
     positives = float(truth.sum())
     negatives = len(truth) - positives
-    if min(positives, negatives) < MIN_POSITIVES:
-        return Scale(1.0, 0.0)
     target = np.where(truth > 0, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     values = np.asarray(logits, np.float64)
 
@@ -51,6 +51,18 @@ def platt(logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Scale:
 
     found = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(0.05, 20), (None, None)])
     return Scale(float(found.x[0]), float(found.x[1]))
+
+
+def can_be_scaled(truth: NDArray[np.float32]) -> bool:
+    """Whether there are enough of both classes for `platt`."""
+    positives = float(truth.sum())
+    return min(positives, len(truth) - positives) >= MIN_POSITIVES
+
+
+def log_odds(scales: list[Scale], logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """float64 [n, outputs]: calibrated, from logits [n, outputs]."""
+    slopes = np.array([scale.slope for scale in scales])
+    return np.asarray(logits * slopes + np.array([scale.intercept for scale in scales]), np.float64)
 
 
 def corpus_prior(probabilities: NDArray[np.float64], *, prior: float, rounds: int = 1000) -> float:

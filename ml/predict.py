@@ -24,6 +24,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ml import artefact, files, text
+from ml.cascade import Pair
 
 PART = 1 << 18  # texts put in order at a time
 FAST_BATCH = 16_384  # texts in one call of the graph: fewer cost more for the call, more leave the cache
@@ -87,6 +88,43 @@ class Predictor:
         return result
 
 
+class CascadePredictor:
+    """Two networks that look like one: `fast` on every text, `accurate` on those that reach the cut."""
+
+    def __init__(self, models: Pair, description: dict[str, Any]) -> None:
+        self.tags: list[str] = description["tags"]
+        self.thresholds: dict[str, Any] = description["thresholds"]
+        self.description = description
+        join = description["cascade"]
+        self.fast = Predictor(models.fast, description)
+        self.accurate = Predictor(models.accurate, {**description, "scales": join["scales"]})
+        self.cut: float = join["cut"]
+        self.ceiling: float = join["ceiling"]
+
+    def predict(self, texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
+        """As Predictor.predict. Texts are gathered before they are read again: few at a time cost more."""
+        result = np.empty((len(texts), 1 + len(self.tags)), np.float32)
+        for first in range(0, len(texts), PART):
+            part = text.strings(texts[first : first + PART])
+            found = self.fast.predict(part)
+            again = np.flatnonzero(found[:, 0] >= self.cut)
+            np.minimum(found[:, 0], self.ceiling, out=found[:, 0])
+            found[again] = self.accurate.predict(part.take(pa.array(again)))
+            result[first : first + PART] = found
+        return result
+
+    def words(self, texts: Sequence[str]) -> list[list[tuple[int, int, float]]]:
+        """As Predictor.words: by the network whose P(DA) the text has."""
+        again = self.fast.predict(texts)[:, 0] >= self.cut
+        chosen = [(rows, one) for rows, one in ((again, self.accurate), (~again, self.fast)) if rows.any()]
+        result: list[list[tuple[int, int, float]]] = [[] for _ in texts]
+        for rows, one in chosen:
+            places = np.flatnonzero(rows).tolist()
+            for place, words in zip(places, one.words([texts[place] for place in places]), strict=True):
+                result[place] = words
+        return result
+
+
 def order_of(texts: pa.Array, *, by_length: bool) -> NDArray[np.int64]:
     """Plain ASCII first: a batch of it takes a faster path. By length: short texts before long ones."""
     beyond_ascii = ~pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)
@@ -95,13 +133,16 @@ def order_of(texts: pa.Array, *, by_length: bool) -> NDArray[np.int64]:
     return np.argsort(beyond_ascii, kind="stable")
 
 
-def load(path: str | Path, *, threads: int | None = None) -> Predictor:
+def load(path: str | Path, *, threads: int | None = None) -> Predictor | CascadePredictor:
     """The model in model.zip. `threads` limits TensorFlow's threads; works only before its first use here."""
     if threads is not None:
         with contextlib.suppress(RuntimeError):  # TensorFlow runs already, with the threads that it has
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(threads)
-    return Predictor(*artefact.load(Path(path)))
+    model, description = artefact.load(Path(path))
+    if isinstance(model, Pair):
+        return CascadePredictor(model, description)
+    return Predictor(model, description)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,7 +14,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,16 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
-from scipy.special import logit
+from scipy.special import expit, logit
 
-from ml import artefact, calibration, evaluate, fitting, predict, pretraining, solving, text
+from ml import artefact, calibration, cascade, evaluate, fitting, predict, pretraining, solving, text
 from ml.baseline import Baseline
 from ml.network import Shape, Tagger, Vocabulary
 
 Progress = Callable[[dict[str, Any]], None]
 
+ARCHITECTURES = ("fast", "accurate", "cascade")
+PASSES = {"fast": 5, "accurate": 3}  # over the training texts
 SPLITS = ("train", "validation", "test")
 MIN_TRAINING = 20  # judged texts in the train split; with fewer there is nothing to learn from
 TAG_NEGATIVES = (
@@ -48,7 +50,7 @@ PRIOR_SAMPLE = 20_000  # unlabelled texts from which the corpus prior is estimat
 class Config:
     """Every knob. The defaults are those that docs/model.md reports on."""
 
-    architecture: str = "fast"  # fast | accurate
+    architecture: str = "fast"  # fast | accurate | cascade: both, accurate on what fast puts near the top
     # verdict: a verdict and tags. tags: tags alone, nothing is said of DA. classes: the same, where each text has exactly
     # one of them.
     task: str = "verdict"
@@ -71,9 +73,13 @@ class Config:
     term_pattern: str = ""  # RE2: the rule terms
     term_deletion: float = 0.3  # share of the texts from which they are deleted, anew in every epoch
     corpus_prior: float | None = None  # share of DA in the corpus; None: estimated
+    cascade_share: float = 0.04  # cascade: share of the corpus that accurate reads again, 0.01 to 0.1
+
+    def networks(self) -> tuple[str, ...]:
+        return ("fast", "accurate") if self.architecture == "cascade" else (self.architecture,)
 
     def passes(self) -> int:
-        return self.epochs or {"fast": 5, "accurate": 3}[self.architecture]
+        return sum(self.epochs or PASSES[name] for name in self.networks())
 
 
 def train(  # noqa: PLR0915 - the whole path, in order
@@ -100,7 +106,6 @@ def train(  # noqa: PLR0915 - the whole path, in order
     started = time.monotonic()
     report_progress: Progress = progress or (lambda _: None)
     _check(examples, tags, config)
-    keras.utils.set_random_seed(config.seed)
     examples = examples.reset_index(drop=True)
     truth = _truth(examples, tags)
     part = {name: np.flatnonzero((examples["split"] == name).to_numpy()) for name in SPLITS}
@@ -117,48 +122,64 @@ def train(  # noqa: PLR0915 - the whole path, in order
         text.Bags.of([texts[i] for i in part["validation"]]), targets[part["validation"]], _judged_weights(truth, weights)[part["validation"]]
     )  # fmt: skip
 
-    # 2. The network, with word vectors from the unlabelled texts.
+    # 2. Each network: word vectors from the unlabelled texts; epochs, of which the best by average precision on
+    # validation stays; then the tags are solved for. A cascade has two, from the same texts.
     general = _general(examples, unlabelled)
-    model = _build(training, general, len(tags), config, report_progress)
-    model.bias.assign(_base_rates(targets[part["train"]], weights[part["train"]]))
-
-    # 3. Train; the best epoch by average precision on validation stays. Then solve for the tags.
-    schedule = fitting.Schedule(
-        epochs=config.passes(), batch=config.batch, rate=config.rate, deep_rate=config.deep_rate, decay=config.decay,
-        tag_loss=config.tag_loss if config.task == "verdict" else 1.0, term_deletion=config.term_deletion, seed=config.seed,
-    )  # fmt: skip
-    epochs = fitting.fit(model, training, validation, schedule, report_progress)
     tag_weights = _fewer_negatives(weights, examples, config)[part["train"]]
-    solving.solve_tags(model, training, tag_weights, seed=config.seed, report=report_progress)
-    model.round_to_half()
+    networks: list[Tagger] = []
+    epochs: list[dict[str, Any]] = []
+    for architecture in config.networks():
+        one = replace(config, architecture=architecture)
+        told = _numbered_on(report_progress, done=len(epochs), total=config.passes())
+        network, history = _network(
+            training=training, validation=validation, general=general, tag_weights=tag_weights, config=one,
+            report_progress=told,
+        )  # fmt: skip
+        networks.append(network)
+        epochs += [{**epoch, "epoch": len(epochs) + epoch["epoch"]} for epoch in history]
 
-    # 4. Calibrate on validation, correct for the prior of the corpus, choose thresholds.
+    # 3. Calibrate on validation, correct for the prior of the corpus, choose thresholds.
     report_progress({"stage": "Calibrating"})
-    logits = fitting.logits_of(model, validation.bags)
-    scales, mix_prior = _scales(logits, truth[part["validation"]], targets, weights, part["train"])
+    corpus_texts = list(prior_sample[:PRIOR_SAMPLE]) or _prior_sample(examples, unlabelled)
+    corpus_bags = text.Bags.of(corpus_texts)
+    logits = [fitting.logits_of(network, validation.bags) for network in networks]
+    corpus_logits = [fitting.logits_of(network, corpus_bags) for network in networks]
+    held_truth = truth[part["validation"]]
+    scales, mix_prior = _scales(logits[0], held_truth, targets, weights, part["train"])
+    join = None
+    if len(networks) == 1:
+        odds, corpus_odds = (calibration.log_odds(scales, some[0]) for some in (logits, corpus_logits))
+    else:
+        assert mix_prior is not None  # a cascade is trained on verdicts
+        join = _join(
+            logits=logits, corpus_logits=corpus_logits, truth=held_truth, scales=scales, mix_prior=mix_prior,
+            config=config,
+        )  # fmt: skip
+        odds, corpus_odds = join.log_odds(*logits), join.log_odds(*corpus_logits)
     prior, shift = None, 0.0
     if mix_prior is not None:
-        sample = list(prior_sample[:PRIOR_SAMPLE]) or _prior_sample(examples, unlabelled)
-        prior = _corpus_prior(model, scales[0], mix_prior, sample, config)
+        prior = _corpus_prior(corpus_odds, mix_prior, config)
         shift = calibration.prior_shift(mix_prior, prior)
+        odds[:, 0] += shift
         scales = [scales[0].shifted(shift), *scales[1:]]
-    probabilities = np.stack([scale(logits[:, k]) for k, scale in enumerate(scales)], axis=1)
     thresholds = _thresholds(
-        probabilities, truth[part["validation"]], tags, notes, _at_half(shift) if prior is not None else None
+        expit(odds), held_truth, tags, notes, _at_half(shift) if prior is not None else None
     )
 
-    # 5. Save; everything reported below comes from the file as saved.
+    # 4. Save; everything reported below comes from the file as saved.
     out.mkdir(parents=True, exist_ok=True)
     names = ["DA", *tags]
     description = {
         "config": asdict(config), "tags": tags,
         "thresholds": {"DA": thresholds[0], "tags": dict(zip(tags, thresholds[1:], strict=True))},
-        "scales": [{"slope": scale.slope, "intercept": scale.intercept} for scale in scales],
+        "scales": [asdict(scale) for scale in scales],
         "prior": {"train": mix_prior, "corpus": prior}, "environment": _environment(),
     }  # fmt: skip
-    artefact.save(out / "model.zip", model, description)
+    if join is not None:
+        description["cascade"] = join.shifted(shift).description(thresholds[0])
+    artefact.save(out / "model.zip", networks[0] if join is None else cascade.Pair(*networks), description)
 
-    # 6. The baseline on the same examples, and the figures of both.
+    # 5. The baseline on the same examples, and the figures of both.
     report_progress({"stage": "Training the baseline"})
     held_out = np.sort(np.concatenate([part["validation"], part["test"]]))
     held_texts = [texts[i] for i in held_out]
@@ -197,6 +218,10 @@ def train(  # noqa: PLR0915 - the whole path, in order
         "environment": description["environment"],
         **_loses(samples["test"]),
     }  # fmt: skip
+    if isinstance(predictor, predict.CascadePredictor):
+        report["cascade"] = _cascade_loss(
+            predictor, corpus_texts, [held_texts[i] for i in np.flatnonzero(is_test)], truth[held_out][is_test, 0], config
+        )  # fmt: skip
     _write_holdout(out / "holdout.parquet", examples.loc[held_out], figures)
     report = {name: plain(value) for name, value in report.items()}
     (out / "report.json").write_text(
@@ -209,10 +234,14 @@ def train(  # noqa: PLR0915 - the whole path, in order
 
 
 def _check(examples: pd.DataFrame, tags: list[str], config: Config) -> None:
-    if config.architecture not in ("fast", "accurate"):
-        raise ValueError(f"Unknown architecture {config.architecture!r}: choose fast or accurate.")
+    if config.architecture not in ARCHITECTURES:
+        raise ValueError(
+            f"Unknown architecture {config.architecture!r}: choose one of {', '.join(ARCHITECTURES)}."
+        )
     if config.task not in ("verdict", "tags", "classes"):
         raise ValueError(f"Unknown task {config.task!r}: choose verdict, tags or classes.")
+    if config.task != "verdict" and config.architecture == "cascade":
+        raise ValueError("A cascade ranks by the verdict, and there is none here: choose fast or accurate.")
     columns = [
         "id",
         "text",
@@ -382,7 +411,95 @@ def _frequent(buckets: NDArray[np.int32], least: int) -> NDArray[np.int32]:
     return names[counts >= least].astype(np.int32)
 
 
+def _network(
+    *,
+    training: fitting.Examples,
+    validation: fitting.Examples,
+    general: list[str],
+    tag_weights: NDArray[np.float32],
+    config: Config,
+    report_progress: Progress,
+) -> tuple[Tagger, list[dict[str, Any]]]:
+    """One trained network, and the losses of its epochs. The same whether alone or in a cascade."""
+    keras.utils.set_random_seed(config.seed)
+    model = _build(training, general, training.targets.shape[1] - 1, config, report_progress)
+    model.bias.assign(_base_rates(training.targets, training.weights))
+    schedule = fitting.Schedule(
+        epochs=config.passes(), batch=config.batch, rate=config.rate, deep_rate=config.deep_rate, decay=config.decay,
+        tag_loss=config.tag_loss if config.task == "verdict" else 1.0, term_deletion=config.term_deletion, seed=config.seed,
+    )  # fmt: skip
+    history = fitting.fit(model, training, validation, schedule, report_progress)
+    solving.solve_tags(model, training, tag_weights, seed=config.seed, report=report_progress)
+    model.round_to_half()
+    return model, history
+
+
+def _numbered_on(report_progress: Progress, *, done: int, total: int) -> Progress:
+    """Epochs of a second network count on from those of the first."""
+
+    def tell(event: dict[str, Any]) -> None:
+        if "epoch" in event:
+            event = {**event, "epoch": done + event["epoch"], "epochs": total}
+        report_progress(event)
+
+    return tell
+
+
 # --- calibration and thresholds --------------------------------------------------------------------------------
+
+
+def _join(
+    *,
+    logits: list[NDArray[np.float32]],
+    corpus_logits: list[NDArray[np.float32]],
+    truth: NDArray[np.float32],
+    scales: list[calibration.Scale],
+    mix_prior: float,
+    config: Config,
+) -> cascade.Join:
+    """Cut where `fast` alone says that the wanted share of the corpus begins; calibrate `accurate` from there on."""
+    fast = calibration.log_odds(scales, corpus_logits[0])
+    if not len(fast):  # nothing is known of the corpus: it may be like these texts
+        fast = calibration.log_odds(scales, logits[0])
+    prior = _corpus_prior(fast, mix_prior, config)
+    cut = cascade.cut_of(fast[:, 0], share=config.cascade_share, prior=prior)
+    again = calibration.log_odds(scales, logits[0])[:, 0] >= cut
+    accurate = []
+    for output in range(truth.shape[1]):
+        judged = ~np.isnan(truth[:, output])
+        reached = judged & again if output == 0 else judged
+        if not calibration.can_be_scaled(truth[reached, output]):
+            reached = judged
+        accurate.append(calibration.platt(logits[1][reached, output], truth[reached, output]))
+    return cascade.Join(cut, scales, accurate)
+
+
+def _corpus_prior(log_odds: NDArray[np.float64], mix_prior: float, config: Config) -> float:
+    """The share of DA in the corpus: stated, or estimated on a sample of it, or that of the training mix."""
+    if config.corpus_prior is not None:
+        return config.corpus_prior
+    if not len(log_odds):
+        return mix_prior
+    return calibration.corpus_prior(expit(log_odds[:, 0]), prior=mix_prior)
+
+
+def _cascade_loss(
+    predictor: predict.CascadePredictor,
+    corpus: list[str],
+    test: list[str],
+    truth: NDArray[np.float32],
+    config: Config,
+) -> dict[str, Any]:
+    """What the cascade lost against `accurate` on everything: on a random sample, and on the test texts."""
+    fast, accurate = (one.predict(corpus)[:, 0] for one in (predictor.fast, predictor.accurate))
+    again = fast >= predictor.cut
+    flagged = int((again & (accurate >= predictor.thresholds["DA"])).sum())
+    return {
+        "sample": cascade.loss_on_sample(again, accurate, flagged=flagged),
+        "test": cascade.loss_of_precision(
+            truth, predictor.predict(test)[:, 0], predictor.accurate.predict(test)[:, 0], seed=config.seed
+        ),
+    }
 
 
 def _scales(
@@ -402,18 +519,6 @@ def _scales(
         return scales, float(verdicts.mean())
     weight = weights[train_rows, 0]  # not calibrated: the logits hold for the mix that was trained on
     return scales, float((targets[train_rows, 0] * weight).sum() / weight.sum()) if weight.any() else None
-
-
-def _corpus_prior(
-    model: Tagger, scale: calibration.Scale, mix_prior: float, sample: list[str], config: Config
-) -> float:
-    """The share of DA in the corpus: as stated, else estimated on the sample, else that of the training mix."""
-    if config.corpus_prior is not None:
-        return config.corpus_prior
-    if not sample:
-        return mix_prior
-    logits = fitting.logits_of(model, text.Bags.of(sample))
-    return calibration.corpus_prior(scale(logits[:, 0]), prior=mix_prior)
 
 
 def _at_half(shift: float) -> float:

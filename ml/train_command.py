@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ml import files
-from ml.train import Config, train
+from ml.train import ARCHITECTURES, Config, train
 
 DESCRIPTION = """\
 Train a model on a CSV or JSONL file of judged texts. Judgements may be
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="train, validation (or dev), test; default: split, if there",
     )
-    parser.add_argument("--architecture", choices=["fast", "accurate"], default="fast")
+    parser.add_argument("--architecture", choices=ARCHITECTURES, default="fast")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=0, help="default: as the architecture needs")
     parser.add_argument(

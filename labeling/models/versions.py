@@ -57,6 +57,7 @@ class ModelVersion(models.Model):
     class Architecture(models.TextChoices):
         FAST = "fast", "Fast"
         ACCURATE = "accurate", "Accurate"
+        CASCADE = "cascade", "Cascade"
 
     number = models.PositiveIntegerField(unique=True)
     job = models.OneToOneField("labeling.Job", models.PROTECT, null=True, blank=True, related_name="version")

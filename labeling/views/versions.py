@@ -177,6 +177,7 @@ def _detail(version: ModelVersion, sample: str, head: str) -> dict[str, Any]:
         "headline": reports.headline(version),
         "losses": reports.losses(version),
         "belief": reports.belief(version),
+        "cascade_loss": reports.cascade_loss(version),
         "samples": reports.sample_names(report),
         "sample": sample,
         "sample_title": reports.SAMPLE_TITLES[sample],

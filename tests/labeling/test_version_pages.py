@@ -195,6 +195,25 @@ def test_the_report_takes_few_queries_however_many_tags(analyst, client_of, djan
     assert body.count("<caption>") > 25
 
 
+def test_a_cascade_says_what_it_lost_and_on_which_sample(version, analyst, client_of):
+    address = url("version-detail", version.number)
+    assert "What the cascade loses" not in client_of(analyst).get(address).content.decode()
+    sample = {"sample": 20_000, "read_again": 800, "listed": 200, "kept": 196}
+    sample |= {"share": 0.98, "low": 0.95, "high": 0.992}
+    test = {"n": 1_500, "cascade": 0.912, "accurate": 0.915, "low": -0.006, "high": 0.001}
+    version.report["cascade"] = {"sample": sample, "test": test}
+    version.save()
+    page = client_of(analyst).get(address).content.decode()
+    assert "random sample of 20,000 general tweets, Accurate read 800, 4\N{NO-BREAK SPACE}%" in page
+    assert "Of the 200 that it would have put first had it read them all, 4 did not reach it" in page
+    assert "95\N{NO-BREAK SPACE}% to 99.2\N{NO-BREAK SPACE}%" in page
+    assert "is 0.912; with Accurate on all of them it would be 0.915" in page
+    assert "-0.006 to +0.001" in page
+    version.report["cascade"] = {"sample": None, "test": None}
+    version.save()
+    assert "too few general tweets outside the training" in client_of(analyst).get(address).content.decode()
+
+
 def test_undefined_figures_are_dashes_with_a_reason(version, analyst, client_of):
     body = client_of(analyst).get(url("version-detail", version.number)).content.decode()
     assert "too few examples to choose one, so nothing is predicted" in body

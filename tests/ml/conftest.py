@@ -58,7 +58,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, d
     from ml.train import Config, train
 
     result = {}
-    for architecture in ("fast", "accurate"):
+    for architecture in ("fast", "accurate", "cascade"):
         out = tmp_path_factory.mktemp(architecture)
         config = Config(
             architecture=architecture,

@@ -12,7 +12,7 @@ import pytest
 from tests.ml.conftest import TAGS, invented_examples
 
 pytestmark = pytest.mark.tensorflow
-ARCHITECTURES = ["fast", "accurate"]
+ARCHITECTURES = ["fast", "accurate", "cascade"]
 
 
 @pytest.fixture(params=ARCHITECTURES)

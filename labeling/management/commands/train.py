@@ -22,7 +22,8 @@ class Command(BaseCommand):
             "--architecture",
             choices=ModelVersion.Architecture.values,
             default=ModelVersion.Architecture.FAST,
-            help="fast: hashed words and pairs of words. accurate: a deeper network, slower to train and score.",
+            help="fast: hashed words and pairs of words. accurate: a deeper network, slower to train and score. "
+            "cascade: both; accurate reads only what fast puts near the top, so scoring is about as quick as with fast.",
         )
         parser.add_argument(
             "--negatives", type=int, default=150_000, help="general tweets to draw as negatives (150000)"
