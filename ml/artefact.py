@@ -46,8 +46,11 @@ def save(path: Path, model: Tagger | Pair, description: dict[str, Any]) -> None:
         _add(archive, "weights.npz", weights.getvalue())
 
 
-def load(path: Path) -> tuple[Tagger | Pair, dict[str, Any]]:
-    """The model and its description. Raises ArtefactError for anything that `save` did not write."""
+def load(path: Path) -> tuple[Any, dict[str, Any]]:
+    """The model, a Tagger or the Pair of a cascade, and its description.
+
+    Raises ArtefactError for anything that `save` did not write.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()

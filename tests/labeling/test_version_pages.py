@@ -198,7 +198,7 @@ def test_the_report_takes_few_queries_however_many_tags(analyst, client_of, djan
 def test_a_cascade_says_what_it_lost_and_on_which_sample(version, analyst, client_of):
     address = url("version-detail", version.number)
     assert "What the cascade loses" not in client_of(analyst).get(address).content.decode()
-    sample = {"sample": 20_000, "read_again": 800, "listed": 200, "kept": 196}
+    sample: dict[str, float] = {"sample": 20_000, "read_again": 800, "listed": 200, "kept": 196}
     sample |= {"share": 0.98, "low": 0.95, "high": 0.992}
     test = {"n": 1_500, "cascade": 0.912, "accurate": 0.915, "low": -0.006, "high": 0.001}
     version.report["cascade"] = {"sample": sample, "test": test}
