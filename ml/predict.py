@@ -96,6 +96,7 @@ class CascadePredictor:
         self.thresholds: dict[str, Any] = description["thresholds"]
         self.description = description
         join = description["cascade"]
+        self.task = "verdict"
         self.fast = Predictor(models.fast, description)
         self.accurate = Predictor(models.accurate, {**description, "scales": join["scales"]})
         self.cut: float = join["cut"]
@@ -179,7 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _figures(predictor: Predictor, probabilities: NDArray[np.float32]) -> dict[str, Any]:
+def _figures(predictor: Predictor | CascadePredictor, probabilities: NDArray[np.float32]) -> dict[str, Any]:
     """What one line says of the model's opinion."""
     scores = dict(zip(predictor.tags, [round(float(p), 6) for p in probabilities[1:]], strict=True))
     limits = predictor.thresholds["tags"]
