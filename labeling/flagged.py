@@ -2,8 +2,8 @@
 
 How the list stays fast at millions of rows: it reads the version's own partition, pages by row comparison, and
 starts from whichever index bounds the work, see choose_start(). Conditions that cost a look-up for each tweet are
-tried on the highest risks first, a small window and then a large one; where both do not fill the page, the page says
-down to which risk it has looked, and its next page goes on from there.
+tried on the highest risks first, in a small window and then in larger ones; where these do not fill the page, it says
+down to which risk it has looked, and the next page goes on from there.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ WORDS_COMMON = 0.005  # from here on the texts of a page are read sooner than th
 RARE_SOURCE = 0.05  # share of the flagged tweets below which a source bounds more than a tag
 DATED_UP_TO = 50_000  # listed tweets in a range of dates that are sorted to start from
 # Candidates tried at once, the small window first.
-LOOKUP_WINDOWS = (2_000, 20_000)  # against labels, reviews or tags: about 3 µs each
+LOOKUP_WINDOWS = (2_000, 5_000, 15_000)  # against labels, reviews or tags: about 3 µs each
 WORD_WINDOWS = (15_000,)  # against the search index, which each window reads anew: about 5 µs each
-TEXT_WINDOWS = (500, 1_500, 6_000)  # against the texts themselves: about 10 µs each
+TEXT_WINDOWS = (500, 1_500, 3_000, 3_000)  # against the texts themselves: about 10 µs each
 EXPORT_PAGE = 2_000
 
 Cursor = tuple[float, int]  # risk and tweet id of the row that a page begins after

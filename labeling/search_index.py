@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from django.db import connection, transaction
@@ -197,6 +198,7 @@ def among(ids: Sequence[int], words: str, *, is_common: bool) -> list[int]:
         return [int(row[0]) for row in cursor.fetchall()]
 
 
+@lru_cache(maxsize=256)  # asked for each of some windows of tweets
 def _needed_word(words: str) -> str:
     """The longest word that no match is without, in lower case; "" where the search leaves a choice."""
     with connection.cursor() as cursor:
