@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, resolve, reverse
+from django.urls import resolve, reverse
 
 from labeling.access import has_role, role_of
 
@@ -44,20 +45,27 @@ def page(request: HttpRequest) -> dict[str, Any]:
     }
 
 
+@cache
+def _pages() -> list[tuple[str, str, tuple[str, ...], str]]:
+    """SECTIONS with the address of each page and the role that it is for: looked up once, they never change."""
+    pages: list[tuple[str, str, tuple[str, ...], str]] = []
+    for label, name, begins in SECTIONS:
+        url = reverse(name)
+        pages.append((label, url, begins, getattr(resolve(url).func, "required_role", "analyst")))
+    return pages
+
+
 def sections(request: HttpRequest) -> list[Section]:
     """The main pages of whoever is logged in; nothing for visitors and outsiders."""
     if not hasattr(request, "user") or not has_role(request.user, "analyst"):
         return []
     match = request.resolver_match
     here = (match.url_name or "") if match and match.namespace == "labeling" else ""
-    found = []
-    for label, name, begins in SECTIONS:
-        try:
-            url = reverse(name)
-        except NoReverseMatch:
-            continue
-        if has_role(request.user, getattr(resolve(url).func, "required_role", "analyst")):
-            found.append(Section(label, url, here.startswith(begins)))
+    found = [
+        Section(label, url, here.startswith(begins))
+        for label, url, begins, role in _pages()
+        if has_role(request.user, role)
+    ]
     if has_role(request.user, "reviewer"):
         in_admin = bool(match and match.namespace == "admin")
         found.append(Section("Review", reverse("admin:labeling_reviewitem_changelist"), in_admin))

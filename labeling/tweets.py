@@ -15,6 +15,7 @@ from labeling.models import Label, Origin, ReviewItem, Source, Tag, Tweet, Verdi
 PAGE_SIZE = 50
 MATCH_CAP = 2_000  # tweets that a search, or the open review items, are taken from
 COUNT_CAP = 1_000  # beyond it a count says "1,000+"
+MAX_ID = 2**63 - 1
 
 
 class LabelState(models.TextChoices):
@@ -52,7 +53,7 @@ class Page:
     tweets: list[Tweet]  # newest id first, each with its label
     newer: int | None  # ?before= of the page before
     older: int | None  # ?after= of the page behind
-    count: int  # at most count_cap + 1
+    count: int | None  # at most count_cap + 1; None on later pages, which would count it again
     count_cap: int
     cap_met: bool  # more than MATCH_CAP tweets match; the list holds the first of them only
 
@@ -61,24 +62,23 @@ def find(wanted: Wanted, *, after: int | None = None, before: int | None = None)
     """One page. `after`: ids below it; `before`: ids above it. A handful of indexed queries."""
     reads_texts = bool(wanted.q) and search_index.are_common(wanted.q)
     among, cap_met = _among(replace(wanted, q="") if reads_texts else wanted)
-    ids = _ids(wanted, among)
+    ids = _ids(wanted, among, after=after, before=before)
     if reads_texts:
         ids = ids.filter(_has_words(wanted.q, ids.model))
-    count_cap = PAGE_SIZE if reads_texts else COUNT_CAP
-    # Newest first here too: the walk that finds a page of common words ends soon, one in another order may not.
-    count = ids.order_by("-pk")[: count_cap + 1].count()
     column = "tweet_id" if ids.model is Label else "id"
+    count_cap = PAGE_SIZE if reads_texts else COUNT_CAP
+    count = None
     if before is not None:
-        found = sorted(
-            ids.filter(**{f"{column}__gt": before}).order_by(column)[: PAGE_SIZE + 1], reverse=True
-        )
+        found = list(ids.filter(**{f"{column}__gt": before}).order_by(column)[: PAGE_SIZE + 1])[::-1]
         newer = len(found) > PAGE_SIZE
         found = found[-PAGE_SIZE:]
         older = True
     else:
+        most = PAGE_SIZE if after is not None else count_cap
         if after is not None:
             ids = ids.filter(**{f"{column}__lt": after})
-        found = list(ids.order_by(f"-{column}")[: PAGE_SIZE + 1])
+        found = list(ids.order_by(f"-{column}")[: most + 1])
+        count = len(found) if after is None else None
         older = len(found) > PAGE_SIZE
         found = found[:PAGE_SIZE]
         newer = after is not None
@@ -120,23 +120,47 @@ def _has_words(words: str, model: type[models.Model]) -> RawSQL:
     return RawSQL(condition, values, output_field=BooleanField())  # noqa: S611 - the words are parameters
 
 
-def _ids(wanted: Wanted, among: Sequence[int] | None) -> QuerySet[Label, int] | QuerySet[Tweet, int]:
+def _ids(
+    wanted: Wanted, among: Sequence[int] | None, *, after: int | None, before: int | None
+) -> QuerySet[Label, int] | QuerySet[Tweet, int]:
     """Ids of the tweets wanted. From the labels where only those can match: they are far fewer."""
     if wanted.is_by_label:
         labels = Label.objects.filter(_label_condition(wanted))
         if wanted.source is not None:
             labels = labels.filter(tweet__source=wanted.source)
         if among is not None:
-            labels = labels.filter(tweet_id__in=among)
+            labels = labels.filter(_one_of("labeling_label.tweet_id", among))
         return labels.values_list("tweet_id", flat=True)
     tweets = Tweet.objects.all()
     if wanted.source is not None:
         tweets = tweets.filter(source=wanted.source)
     if wanted.label == LabelState.NONE:
-        tweets = tweets.filter(~Exists(Label.objects.filter(tweet_id=OuterRef("pk"))))
+        has_label = Exists(Label.objects.filter(tweet_id=OuterRef("pk")))
+        tweets = tweets.filter(~has_label if among is not None else _has_no_label(after=after, before=before))
     if among is not None:
-        tweets = tweets.filter(pk__in=among)
+        tweets = tweets.filter(_one_of("labeling_tweet.id", among))
     return tweets.values_list("id", flat=True)
+
+
+def _one_of(column: str, ids: Sequence[int]) -> RawSQL:
+    """Like `__in`, for thousands: the planner would weigh them one by one, which takes longer than to read them."""
+    condition = f"{column} = ANY(ARRAY(SELECT unnest(%s::bigint[])))"
+    return RawSQL(condition, [list(ids)], output_field=BooleanField())  # noqa: S611 - the ids are parameters
+
+
+def _has_no_label(*, after: int | None, before: int | None) -> RawSQL:
+    """A condition on tweets that are listed in order of id.
+
+    An import of 100,000 tags lies before the first tweet without a label, and asking for each of its tweets takes a
+    quarter of a second. So both are read in the order of their indexes, as the subquery's own order makes them.
+    """
+    if before is not None:
+        there, start = "tweet_id > %s ORDER BY tweet_id", before
+    else:
+        there, start = "tweet_id < %s ORDER BY tweet_id DESC", MAX_ID if after is None else after
+    labelled = f"SELECT tweet_id FROM labeling_label WHERE {there} OFFSET 0"  # noqa: S608 - one of the two above
+    condition = f"NOT EXISTS (SELECT FROM ({labelled}) l WHERE l.tweet_id = labeling_tweet.id)"
+    return RawSQL(condition, [start], output_field=BooleanField())  # noqa: S611 - the id is a parameter
 
 
 def _label_condition(wanted: Wanted) -> Q:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django import forms
@@ -17,7 +18,7 @@ from labeling.models import Queue, QueueItem, Source, Tag
 from labeling.sampling import CannotDraw
 from labeling.suggestions import published_version
 
-CLOSED_SHOWN = 20
+CLOSED_SHOWN = 10
 EXPLAINED = {
     Queue.Strategy.UNCERTAIN: "Tweets nearest the model's thresholds. Each answer teaches it most.",
     Queue.Strategy.RISK: "What the model holds most likely to be DA and nobody has judged yet.",
@@ -30,14 +31,31 @@ EXPLAINED = {
 @dataclass(frozen=True)
 class Row:
     queue: Queue
-    seats: int
-    finished: int
-    claimed: int
-    mine: int
+    by_state: dict[str, tuple[int, int]]  # items, and those in the hands of the reader
+
+    def _items(self, *states: str) -> int:
+        return sum(self.by_state.get(state, (0, 0))[0] for state in states)
+
+    @property
+    def seats(self) -> int:
+        return self._items(*self.by_state)
+
+    @property
+    def finished(self) -> int:
+        return self._items(*queues.FINISHED)
+
+    @property
+    def claimed(self) -> int:
+        return self._items(QueueItem.State.CLAIMED)
 
     @property
     def waiting(self) -> int:
-        return self.seats - self.finished - self.claimed
+        return self._items(QueueItem.State.WAITING)
+
+    @property
+    def mine(self) -> int:
+        """Finished by the reader."""
+        return sum(self.by_state.get(state, (0, 0))[1] for state in queues.FINISHED)
 
 
 @access.analyst
@@ -46,25 +64,23 @@ def queue_list(request: HttpRequest) -> HttpResponse:
     """Open queues, and the last closed ones. The counts are bounded: a queue holds a few thousand items."""
     all_queues = Queue.objects.with_version().select_related("tag", "created_by").order_by("-id")
     shown = [*all_queues.filter(is_open=True), *all_queues.filter(is_open=False)[:CLOSED_SHOWN]]
-    finished = Q(state__in=queues.FINISHED)
-    counted = (
-        QueueItem.objects.filter(queue__in=shown)
-        .values("queue_id")
-        .annotate(
-            seats=Count("state"),
-            finished=Count("state", filter=finished),
-            claimed=Count("state", filter=Q(state="claimed")),
-            mine=Count("state", filter=finished & Q(claimed_by=request.user.pk)),
-        )
-        .order_by()
-        .values_list("queue_id", "seats", "finished", "claimed", "mine")
-    )
-    counts = {queue_id: numbers for queue_id, *numbers in counted}
+    counts = _counts(shown, request.user.pk or 0)
     context = {
-        "rows": [Row(queue, *counts.get(queue.pk, [0, 0, 0, 0])) for queue in shown],
+        "rows": [Row(queue, counts[queue.pk]) for queue in shown],
         "may_manage": access.has_role(request.user, "reviewer"),
     }
     return render(request, "labeling/queue_list.html", context)
+
+
+def _counts(shown: Sequence[Queue], user_id: int) -> dict[int, dict[str, tuple[int, int]]]:
+    """Of each queue, by state. Read off the index item_counts in its order, and nothing else."""
+    grouped = QueueItem.objects.filter(queue__in=shown).order_by().values_list("queue_id", "state")
+    counts: dict[int, dict[str, tuple[int, int]]] = {queue.pk: {} for queue in shown}
+    for queue_id, state, items, mine in grouped.annotate(
+        Count("state"), mine=Count("state", filter=Q(claimed_by=user_id))
+    ):
+        counts[queue_id][state] = items, mine
+    return counts
 
 
 class QueueForm(forms.Form):

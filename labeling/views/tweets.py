@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,6 @@ from labeling.views.judgement import JudgementForm, chosen_in, safe_next, tag_ch
 VERDICTS = {"da": Verdict.DA, "nda": Verdict.NDA, "unsure": Verdict.UNSURE}
 ORIGINS = {origin.label: origin for origin in Origin}
 SOURCES = {source.label: source for source in Source}
-MAX_ID = 2**63 - 1
 
 
 # The list -------------------------------------------------------------------------------------------------
@@ -52,13 +51,16 @@ class TweetFilter(django_filters.FilterSet):  # type: ignore[misc]
     origin = django_filters.ChoiceFilter(
         label="Decided by", choices=[(name, name) for name in ORIGINS], empty_label="any"
     )
-    tag = django_filters.ModelChoiceFilter(
-        label="Tag", queryset=Tag.objects.all(), to_field_name="slug", empty_label="any"
-    )
+    tag = django_filters.ChoiceFilter(label="Tag", empty_label="any")
 
     class Meta:
         model = Tweet
         fields: list[str] = []
+
+    def __init__(self, data: Any, *, tags: Iterable[Tag]) -> None:
+        super().__init__(data, queryset=Tweet.objects.none())
+        self.tags = {tag.slug: tag for tag in tags}
+        self.filters["tag"].extra["choices"] = [(tag.slug, tag.name) for tag in self.tags.values()]
 
     def wanted(self) -> Wanted:
         given = self.form.cleaned_data
@@ -69,19 +71,20 @@ class TweetFilter(django_filters.FilterSet):  # type: ignore[misc]
             label=given.get("label") or "",
             verdict=VERDICTS.get(verdict),
             origin=ORIGINS.get(given.get("origin") or ""),
-            tag=given.get("tag"),
+            tag=self.tags.get(given.get("tag") or ""),
         )
 
 
 class PlaceForm(forms.Form):
-    after = forms.IntegerField(required=False, min_value=0, max_value=MAX_ID)
-    before = forms.IntegerField(required=False, min_value=0, max_value=MAX_ID)
+    after = forms.IntegerField(required=False, min_value=0, max_value=tweets.MAX_ID)
+    before = forms.IntegerField(required=False, min_value=0, max_value=tweets.MAX_ID)
 
 
 @access.analyst
 @require_GET
 def tweet_list(request: HttpRequest) -> HttpResponse:
-    filters = TweetFilter(request.GET, queryset=Tweet.objects.none())
+    tags = Tag.objects.in_bulk()
+    filters = TweetFilter(request.GET, tags=tags.values())
     place = PlaceForm(request.GET)
     unknown = set(request.GET) - set(filters.filters) - set(place.fields)
     if unknown or not filters.form.is_valid() or not place.is_valid():
@@ -90,15 +93,14 @@ def tweet_list(request: HttpRequest) -> HttpResponse:
             if unknown
             else " ".join(filters.form.errors.get("q", [])) or "A filter has a wrong value."
         )
-        context = {"filters": TweetFilter({}, queryset=Tweet.objects.none()), "problem": problem}
+        context = {"filters": TweetFilter({}, tags=tags.values()), "problem": problem}
         return render(request, "labeling/tweet_list.html", context, status=400)
     page = tweets.find(filters.wanted(), **place.cleaned_data)
-    tags = Tag.objects.in_bulk()
     context = {
         "filters": filters,
         "page": page,
         "rows": [(tweet, label_of(tweet, tags)) for tweet in page.tweets],
-        "count": f"{page.count:,}" if page.count <= page.count_cap else f"{page.count_cap:,}+",
+        "count": _count(page),
         "match_cap": tweets.MATCH_CAP,
         "is_filtered": any(request.GET.get(name) for name in filters.filters),
         "newer": with_place(request.GET, before=page.newer),
@@ -106,6 +108,12 @@ def tweet_list(request: HttpRequest) -> HttpResponse:
         "first": with_place(request.GET),
     }
     return render(request, "labeling/tweet_list.html", context)
+
+
+def _count(page: tweets.Page) -> str | None:
+    if page.count is None:
+        return None
+    return f"{page.count:,}" if page.count <= page.count_cap else f"{page.count_cap:,}+"
 
 
 def with_place(parameters: QueryDict, *, after: int | None = None, before: int | None = None) -> str:

@@ -99,11 +99,14 @@ def test_the_list_of_queues_takes_few_queries_however_many_there_are(
     client_of, analyst, django_assert_num_queries
 ):
     for n in range(4):
-        make_queue(name=f"q{n}")
+        queue = make_queue(name=f"q{n}")
     client = client_of(analyst)
+    submit(client, queue, shown(client.get(url("label", queue))))  # and the next one is in hand
     with django_assert_num_queries(6):  # session, user, role, open, closed, counts
         content = client.get(reverse("labeling:queue-list")).content.decode()
     assert content.count("Start labeling") == 4
+    assert content.count("<strong>0</strong> of 3 done · 3 waiting") == 3
+    assert content.count("<strong>1</strong> of 3 done · 1 waiting · 1 in hand · 1 by me") == 1
 
 
 def test_an_empty_list_of_queues_says_what_a_queue_is(client_of, analyst):
