@@ -9,21 +9,18 @@ down to which risk it has looked, and the next page goes on from there.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
 from django.db import connection
 from django.db.models import TextChoices
 from django.utils import timezone
 
-from labeling import exporting, search_index
-from labeling.models import AuditEvent, ModelVersion, Origin, ReviewItem, Source, Tag, Verdict
+from labeling import search_index
+from labeling.models import ModelVersion, Origin, ReviewItem
 from labeling.score_tables import ScoreTables
 from labeling.scoring import threshold_of
 
@@ -40,7 +37,6 @@ DATED_UP_TO = 50_000  # listed tweets in a range of dates that are sorted to sta
 LOOKUP_WINDOWS = (2_000, 5_000, 15_000)  # against labels, reviews or tags: about 3 µs each
 WORD_WINDOWS = (15_000,)  # against the search index, which each window reads anew: about 5 µs each
 TEXT_WINDOWS = (500, 1_500, 3_000, 3_000)  # against the texts themselves: about 10 µs each
-EXPORT_PAGE = 2_000
 
 Cursor = tuple[float, int]  # risk and tweet id of the row that a page begins after
 
@@ -476,20 +472,6 @@ def _json(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) else value
 
 
-def matches(version: ModelVersion, filters: Filters, *, limit: int | None = None) -> Iterator[Row]:
-    """Every match, page after page; for exports."""
-    after: Cursor | None = None
-    left = limit
-    while left is None or left > 0:
-        size = EXPORT_PAGE if left is None else min(EXPORT_PAGE, left)
-        page = page_of(version, filters, after=after, size=size)
-        yield from page.rows
-        if page.after is None:
-            return
-        after = page.after
-        left = None if left is None else left - len(page.rows)
-
-
 # The dashboard --------------------------------------------------------------------------------------------
 
 LONGEST_BY_DAY = 62
@@ -509,61 +491,3 @@ def over_time(summary: dict[str, Any]) -> tuple[str, list[tuple[str, int, int]]]
         before = sums.get(first, (0, 0))
         sums[first] = (before[0] + n, before[1] + flagged)
     return unit, [(first.isoformat(), n, flagged) for first, (n, flagged) in sorted(sums.items())]
-
-
-# Export ---------------------------------------------------------------------------------------------------
-
-EXPORT_COLUMNS = (
-    "id", "tweet", "text", "source", "posted_at", "version", "risk", "tags", "tag_probabilities",
-    "verdict", "verdict_origin", "label_tags", "disputed", "in_review",
-)  # fmt: skip
-
-
-def export(
-    version: ModelVersion,
-    filters: Filters,
-    *,
-    name: str | Path,
-    limit: int | None,
-    user: AbstractBaseUser | None,
-    asked: dict[str, str],
-    stream: IO[bytes] | None = None,
-) -> int:
-    """Write the matches to a file whose name says the format, and record who took what. Returns how many."""
-    count = exporting.write_rows(
-        name, EXPORT_COLUMNS, export_rows(version, filters, limit=limit), stream=stream
-    )
-    AuditEvent.objects.create(
-        action=AuditEvent.Action.EXPORT,
-        user=user,  # type: ignore[misc]
-        detail={"what": "flagged", "version": version.number, "filter": asked, "limit": limit},
-        tweets=count,
-    )
-    return count
-
-
-def export_rows(version: ModelVersion, filters: Filters, *, limit: int | None) -> Iterator[tuple[Any, ...]]:
-    names = dict(Tag.objects.values_list("pk", "name"))
-    verdicts = {Verdict.DA: settings.VERDICT_DA, Verdict.NDA: settings.VERDICT_NDA, Verdict.UNSURE: "unsure"}
-    for row in matches(version, filters, limit=limit):
-        label_tags = None if row.tag_ids is None else [names[t] for t in row.tag_ids if t in names]
-        yield (
-            row.external_id,
-            row.tweet_id,
-            row.text,
-            Source(row.source).label,
-            row.posted_at,
-            version.number,
-            row.risk,
-            [names[tag] for tag, _ in row.tags if tag in names],
-            {
-                names[t]: round(b / 255, 3)
-                for t, b in zip(version.tag_ids, row.tag_bytes, strict=False)
-                if t in names
-            },
-            None if row.verdict is None else verdicts[Verdict(row.verdict)],
-            None if row.verdict_origin is None else Origin(row.verdict_origin).label,
-            label_tags,
-            row.is_disputed,
-            row.in_review,
-        )

@@ -26,7 +26,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 
-from labeling import access, annotation, flagged, near_copies, review, search_index
+from labeling import access, annotation, exporting_flagged, flagged, near_copies, review, search_index
 from labeling.flagged import Cursor, Filters, LabelState
 from labeling.models import AuditEvent, ModelVersion, Origin, Source, Tag, Verdict
 from labeling.templatetags import flagged_tags
@@ -402,7 +402,7 @@ def flagged_export(request: HttpRequest) -> HttpResponseBase:
         raise BadRequest("Unknown format, or a filter with an error")
     name = f"flagged-version-{version.number}.{kind}"
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
-    count = flagged.export(
+    count = exporting_flagged.export(
         version,
         form.filters,
         name=name,

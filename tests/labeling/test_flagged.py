@@ -16,7 +16,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from labeling import annotation, flagged, jobs, review, scoring
+from labeling import annotation, exporting_flagged, flagged, jobs, review, scoring
 from labeling.flagged import Filters, LabelState
 from labeling.models import AuditEvent, FlaggedWords, Label, ModelVersion, Origin, ReviewItem, Source, Tweet
 from tests.factories import make_tag, make_tweet, make_version
@@ -311,7 +311,7 @@ def test_an_export_holds_what_is_filtered_and_is_recorded(
     corpus: list[Tweet], version: ModelVersion, tmp_path: Path, analyst
 ) -> None:
     file = tmp_path / "out.jsonl"
-    count = flagged.export(
+    count = exporting_flagged.export(
         version, Filters(min_risk=0.7, source=1), name=file, limit=None, user=analyst, asked={"source": "1"}
     )
     rows = [json.loads(line) for line in file.read_text().splitlines()]
@@ -328,7 +328,7 @@ def test_cells_that_a_spreadsheet_would_run_are_defused(
 ) -> None:
     make_tweet('=HYPERLINK("http://evil") risk=0.9', external_id="@id")
     version = score_all(monkeypatch, ["opioids"])
-    flagged.export(version, Filters(), name=tmp_path / "a.csv", limit=None, user=None, asked={})
+    exporting_flagged.export(version, Filters(), name=tmp_path / "a.csv", limit=None, user=None, asked={})
     with (tmp_path / "a.csv").open(newline="") as file:
         row = next(csv.DictReader(file))
     assert (row["id"], row["text"][:2]) == ("'@id", "'=")

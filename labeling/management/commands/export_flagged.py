@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from labeling import exporting, flagged
+from labeling import exporting, exporting_flagged
 from labeling.flagged import Filters, LabelState
 from labeling.models import ModelVersion, Source, Tag
 
@@ -41,7 +41,7 @@ class Command(BaseCommand):
         }
         started = time.monotonic()
         try:
-            count = flagged.export(
+            count = exporting_flagged.export(
                 version,
                 self.filters(options),
                 name=options["file"],
