@@ -9,6 +9,9 @@ ml.train and ml.predict alone, without a database.
 
 specific: id, text, tags. general: id, text. needles: id. CSV or Parquet. A needle is a general post like any other:
 it stays in the ranking, and it may be drawn as a negative; both models meet the same ones.
+
+Beyond the keywords: the same over the general posts, needles and others, that hold none of the 25 words that tell the
+specific posts best from the general ones, nor the name of a community. The words are printed.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 FIRST = (1_000, 20_000)
+UNLABELLED = 1_000_000  # general texts to learn words from, as in the product
+KEYWORDS = 25
 SPEED_SAMPLE = 200_000  # texts on which the speed of scikit-learn is measured
 
 
@@ -63,8 +69,15 @@ def main() -> None:
         "specific": len(specific), "general": len(general), "needles": int(is_needle.sum()),
         "negatives": options.negatives, "seed": options.seed, "product": not options.library_only, "models": {},
     }  # fmt: skip
+    words = keywords(specific, general)
+    beyond = without(words, general["text"])
+    result["keywords"] = {
+        "words": words,
+        "needles": int(is_needle[beyond].sum()),
+        "general": int(beyond.sum()),
+    }
     run = library_only if options.library_only else product
-    run(options, specific, general, is_needle, result)
+    run(options, specific, general, Needles(is_needle, beyond), result)
     if options.json:
         options.json.write_text(json.dumps(result, indent=1))
     print_result(result)
@@ -77,6 +90,41 @@ def read(path: Path) -> pd.DataFrame:
 
 
 # --- judging a ranking -----------------------------------------------------------------------------------------
+
+
+def keywords(specific: pd.DataFrame, general: pd.DataFrame) -> list[str]:
+    """The words with the largest chi-square between specific and general posts, and the communities' names."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.feature_selection import chi2
+
+    sample = general["text"].sample(min(len(general), 10 * len(specific)), random_state=1)
+    vectorizer = CountVectorizer(binary=True, min_df=20)
+    counts = vectorizer.fit_transform([*specific["text"], *sample])
+    is_specific = np.arange(counts.shape[0]) < len(specific)
+    share = [np.asarray(counts[rows].mean(axis=0)).ravel() for rows in (is_specific, ~is_specific)]
+    worth = np.where(share[0] > share[1], chi2(counts, is_specific)[0], 0)
+    best = vectorizer.get_feature_names_out()[np.argsort(-worth)[:KEYWORDS]]
+    names = {tag.lower() for cell in specific["tags"] for tag in cell.split(";") if tag}
+    return [*best, *sorted(names - set(best))]
+
+
+def without(words: list[str], texts: pd.Series) -> np.ndarray:
+    """bool [n]: none of the words stands in the text."""
+    return ~texts.str.contains(rf"(?i)\b(?:{'|'.join(map(re.escape, words))})\b").to_numpy(bool)
+
+
+@dataclass(frozen=True)
+class Needles:
+    """bool [general posts] each: is it a needle, and has it none of the keywords?"""
+
+    which: np.ndarray
+    beyond: np.ndarray
+
+    def judge(self, score: np.ndarray) -> dict[str, Any]:
+        from sklearn.metrics import average_precision_score
+
+        rest = average_precision_score(self.which[self.beyond], score[self.beyond])
+        return {**judge(self.which, score), "beyond_keywords": float(rest)}
 
 
 def judge(is_needle: np.ndarray, score: np.ndarray) -> dict[str, Any]:
@@ -104,7 +152,11 @@ def fit_baseline(texts: list[str], truth: np.ndarray, general: list[str]) -> tup
 
 
 def baselines(
-    texts: list[str], truth: np.ndarray, in_train: np.ndarray, general: pd.DataFrame, is_needle: np.ndarray
+    texts: list[str],
+    truth: np.ndarray,
+    in_train: np.ndarray,
+    general: pd.DataFrame,
+    needles: Needles,
 ) -> dict[str, Any]:
     """On all tweets of the sample, which is the stricter yardstick, and on its train split alone."""
     result = {}
@@ -112,7 +164,11 @@ def baselines(
     for name, rows in (("whole_sample", np.ones(len(truth), bool)), ("train_split", in_train)):
         chosen = [text for text, wanted in zip(texts, rows, strict=True) if wanted]
         scores, seconds = fit_baseline(chosen, truth[rows], everything)
-        result[name] = {"examples": int(rows.sum()), "train_seconds": seconds, **judge(is_needle, scores)}
+        result[name] = {
+            "examples": int(rows.sum()),
+            "train_seconds": seconds,
+            **needles.judge(scores),
+        }
         print(f"baseline on {name}: {result[name]}", flush=True)
     return result
 
@@ -120,6 +176,7 @@ def baselines(
 def add_ratios(model: dict[str, Any]) -> None:
     for name, baseline in model["baseline"].items():
         model[f"ratio_to_{name}"] = model["average_precision"] / baseline["average_precision"]
+        model[f"beyond_to_{name}"] = model["beyond_keywords"] / baseline["beyond_keywords"]
 
 
 def hashing_speed(texts: list[str], truth: np.ndarray, general: list[str]) -> dict[str, Any]:
@@ -140,7 +197,11 @@ def hashing_speed(texts: list[str], truth: np.ndarray, general: list[str]) -> di
 
 
 def library_only(
-    options: Any, specific: pd.DataFrame, general: pd.DataFrame, is_needle: np.ndarray, result: dict[str, Any]
+    options: Any,
+    specific: pd.DataFrame,
+    general: pd.DataFrame,
+    needles: Needles,
+    result: dict[str, Any],
 ) -> None:
     from ml import groups, predict, train, train_command
 
@@ -161,10 +222,10 @@ def library_only(
     keys = groups.text_keys(general["text"].tolist())
     in_train = np.flatnonzero(groups.splits_of(keys) == "train")
     unlabelled = general["text"].iloc[
-        np.sort(rng.choice(in_train, min(200_000, len(in_train)), replace=False))
+        np.sort(rng.choice(in_train, min(UNLABELLED, len(in_train)), replace=False))
     ]
     texts, truth = examples["text"].tolist(), examples["verdict"].to_numpy()
-    baseline = baselines(texts, truth, (examples["split"] == "train").to_numpy(), general, is_needle)
+    baseline = baselines(texts, truth, (examples["split"] == "train").to_numpy(), general, needles)
     for architecture in options.architectures.split(","):
         with tempfile.TemporaryDirectory() as folder:
             started, cpu = time.perf_counter(), time.process_time()
@@ -181,7 +242,7 @@ def library_only(
             scores = predictor.predict(general["text"].tolist())[:, 0]
             spent["texts_per_second"] = len(general) / (time.perf_counter() - started)
             model = {
-                **judge(is_needle, scores),
+                **needles.judge(scores),
                 **spent,
                 "report": train_command.summary(report),
                 "baseline": baseline,
@@ -196,7 +257,11 @@ def library_only(
 
 
 def product(
-    options: Any, specific: pd.DataFrame, general: pd.DataFrame, is_needle: np.ndarray, result: dict[str, Any]
+    options: Any,
+    specific: pd.DataFrame,
+    general: pd.DataFrame,
+    needles: Needles,
+    result: dict[str, Any],
 ) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tagger_site.settings")
     import django
@@ -219,7 +284,7 @@ def product(
             "general": import_file(options.general, "general", len(general)),
         }
     for architecture in options.architectures.split(","):
-        result["models"][architecture] = through_the_product(options, architecture, general, is_needle)
+        result["models"][architecture] = through_the_product(options, architecture, general, needles)
     texts = specific["text"].tolist() + general["text"].tolist()[: len(specific)]
     truth = np.r_[np.ones(len(specific)), np.zeros(len(texts) - len(specific))]
     result["hashing_vectorizer"] = hashing_speed(texts, truth, general["text"].tolist())
@@ -259,7 +324,7 @@ def import_file(path: Path, source: str, rows: int) -> dict[str, Any]:
 
 
 def through_the_product(
-    options: Any, architecture: str, general: pd.DataFrame, is_needle: np.ndarray
+    options: Any, architecture: str, general: pd.DataFrame, needles: Needles
 ) -> dict[str, Any]:
     from labeling.models import ModelVersion
 
@@ -279,10 +344,10 @@ def through_the_product(
     model = {
         "version": version.number, "examples": len(general), "train_line": train_line, "train_seconds": train_seconds,
         "score_line": score_line, "score_seconds": score_seconds, "tweets_per_second": scored / score_seconds,
-        **judge(is_needle, scores),
+        **needles.judge(scores),
     }  # fmt: skip
     texts, truth, in_train = examples_of(version.pk)
-    model["baseline"] = baselines(texts, truth, in_train, general, is_needle)
+    model["baseline"] = baselines(texts, truth, in_train, general, needles)
     add_ratios(model)
     print(f"{architecture}: {model}", flush=True)
     return model
@@ -332,16 +397,25 @@ def print_result(result: dict[str, Any]) -> None:
     print(f"\n{result['needles']:,} needles among {result['general']:,} general posts, seed {result['seed']}")
     for name, imported in result.get("import", {}).items():
         print(f"import of {name}: {imported['rows_per_second']:,.0f} rows/s ({imported['line']})")
-    head = f"{'model':24}{'average precision':>18}{'in first 1,000':>16}{'in first 20,000':>17}"
+    rest = result["keywords"]
+    print(
+        f"Beyond the keywords: {rest['needles']:,} needles among the {rest['general']:,} posts without any of: "
+        + ", ".join(rest["words"])
+    )
+    head = f"{'model':24}{'average precision':>18}{'beyond keywords':>17}{'in first 1,000':>16}{'in first 20,000':>17}"
     print(head)
     for name, model in result["models"].items():
         rows = [(name, model)] + [(f"  TF-IDF + LR, {which}", b) for which, b in model["baseline"].items()]
         for label, figures in rows:
             print(
-                f"{label:24}{figures['average_precision']:18.4f}{figures['in_first_1000']:16,d}"
+                f"{label:24}{figures['average_precision']:18.4f}{figures['beyond_keywords']:17.4f}"
+                f"{figures['in_first_1000']:16,d}"
                 f"{figures['share_in_first_20000']:16.1%}"
             )
-        ratios = ", ".join(f"{model[f'ratio_to_{which}']:.2f} × {which}" for which in model["baseline"])
+        ratios = ", ".join(
+            f"{model[f'ratio_to_{which}']:.2f} × {which} ({model[f'beyond_to_{which}']:.2f} × beyond the keywords)"
+            for which in model["baseline"]
+        )
         speed = model.get("tweets_per_second") or model["texts_per_second"]
         print(
             f"  {name} has {ratios}; scored {speed:,.0f} tweets/s; trained in {model['train_seconds']:.0f} s"

@@ -1,7 +1,7 @@
 """The two networks. Raw strings in, logits out: one for the verdict DA, then one for each tag.
 
-fast      every known word and every known pair of neighbouring words has one weight per output; they are summed over
-          the text and divided by the square root of their number: logistic regression on hashed words and pairs
+fast      every known word (and, if wanted, every known pair of neighbouring words) has one weight per output; they are
+          summed over the text and divided by the square root of their number: logistic regression on hashed words
           (Weinberger et al. 2009), all outputs at once.
 accurate  the same, plus a convolution over pre-trained word vectors with the maximum over the text (Kim 2014), as in
           Cheng et al. 2016, wide and deep: the sum remembers words, the convolution generalises between them.
@@ -97,11 +97,12 @@ class Tagger(keras.Model):  # type: ignore[misc]
         self, hashed: tf.Tensor, rows: tf.Tensor, count: tf.Tensor, *, training: bool = False
     ) -> tf.Tensor:
         """From words' buckets, int32 [total], the text of each, int [total], sorted, and the number of texts."""
-        pairs, first = text.pair_buckets(hashed, rows)
         known = tf.gather(self.row_of_word, hashed)
-        known_pairs = tf.gather(self.row_of_pair, pairs)
         result = self.bias + _sum(self.word_table, known, rows, count)
-        result += _sum(self.pair_table, known_pairs, tf.gather(rows, first), count)
+        if len(self.vocabulary.pairs):
+            pairs, first = text.pair_buckets(hashed, rows)
+            known_pairs = tf.gather(self.row_of_pair, pairs)
+            result += _sum(self.pair_table, known_pairs, tf.gather(rows, first), count)
         if self.shape_.architecture == "accurate":
             padded = self._padded(known, rows, count)
             if self.folded and not training:

@@ -7,20 +7,85 @@ equals skip-gram with negative sampling in quality, takes a fraction of its time
 
 from __future__ import annotations
 
+import hashlib
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
+from ml import text
 from ml.text import Bags
 
 WINDOW = 5  # words to each side; a neighbour at distance d counts 1/d
 SMOOTHING = 0.75  # power of the context counts
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What decides the vectors besides the texts."""
+
+    dims: int = 100  # 50 to 200
+    least: int = 5  # times that a word must occur in the texts to get a vector
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class WordVectors:
+    """words: int32 [n], buckets, ascending; vectors: float32 [n, dims], of length 1 but for rounding to 16 bits.
+
+    origin: what they were learned from, as JSON: settings, texts, words, and the fingerprint of the texts.
+    """
+
+    words: NDArray[np.int32]
+    vectors: NDArray[np.float32]
+    origin: dict[str, Any]
+
+    def table(self, words: NDArray[np.int32]) -> NDArray[np.float32]:
+        """float32 [len(words) + 1, dims]: the rows of these words, ascending buckets. Row 0, and what is not known: 0."""
+        result = np.zeros((len(words) + 1, self.vectors.shape[1]), np.float32)
+        known = np.isin(words, self.words)
+        result[1:][known] = self.vectors[np.searchsorted(self.words, words[known])]
+        return result
+
+    def save(self, path: Path) -> None:
+        """Plain arrays, as large as the half of `vectors`."""
+        np.savez(path, words=self.words, vectors=self.vectors.astype(np.float16))
+
+    @classmethod
+    def load(cls, path: Path, origin: dict[str, Any]) -> WordVectors:
+        """What `save` wrote. Raises ValueError for another file."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(arrays["words"], arrays["vectors"].astype(np.float32), origin)
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path}: not word vectors of this application.") from error
+
+
+def learn(texts: Sequence[str], settings: Settings) -> WordVectors:
+    """Vectors of the words that occur often enough in the texts. The same texts and settings give the same vectors."""
+    bags = Bags.of(texts)
+    names, counts = np.unique(bags.flat, return_counts=True)
+    words = names[counts >= settings.least].astype(np.int32)
+    row_of_word = np.zeros(text.BUCKETS, np.int32)
+    row_of_word[words] = np.arange(1, len(words) + 1, dtype=np.int32)
+    vectors = word_vectors(bags, row_of_word, dims=settings.dims, seed=settings.seed)[1:]
+    fingerprint = hashlib.sha256(bags.lengths.tobytes() + bags.flat.tobytes()).hexdigest()
+    return WordVectors(words, vectors.astype(np.float16).astype(np.float32), {
+        "settings": asdict(settings), "texts": len(texts), "words": len(words), "fingerprint": fingerprint,
+    })  # fmt: skip
+
+
 def word_vectors(bags: Bags, row_of_word: NDArray[np.int32], *, dims: int, seed: int) -> NDArray[np.float32]:
-    """float32 [words + 1, dims]: mean square 1 over the words seen; row 0 and words never seen are zero."""
+    """float32 [words + 1, dims], of length 1; row 0 and words never seen are zero."""
     size = int(row_of_word.max()) + 1
+    if size < 3:  # fewer than two words: nothing to be like
+        return np.zeros((size, dims), np.float32)
     counts = _neighbours(bags, row_of_word, size)
     weighted = _ppmi(counts)
     left, values, _ = randomized_svd(weighted, n_components=min(dims, size - 1), n_iter=3, random_state=seed)

@@ -61,7 +61,7 @@ class Config:
     deep_rate: float = 2e-3  # the same for the convolution, 5e-4 to 5e-3
     decay: float = 1e-2  # weight decay of the same, in place of an L2 penalty, 1e-3 to 1e-1
     word_count: int = 2  # times that a word must occur in training to have a vector of its own
-    pair_count: int = 2  # the same for a pair of words
+    pair_count: int = 0  # the same for a pair of words; 0: no pairs
     word_dims: int = 100  # accurate: dimensions of the pre-trained word vectors
     filters: int = 128  # accurate: filters of the convolution, per width
     length: int = 40  # accurate: words that the convolution reads
@@ -91,13 +91,15 @@ def train(  # noqa: PLR0915 - the whole path, in order
     progress: Progress | None = None,
     unlabelled: Sequence[str] = (),
     prior_sample: Sequence[str] = (),
+    word_vectors: pretraining.WordVectors | None = None,
 ) -> dict[str, Any]:
     """Train and judge a model; write it into the folder `out`; return the report.
 
     examples: columns id, text, verdict (1/0/NaN), verdict_weight, a column per tag (1/0/NaN), tags_weight,
     split (train/validation/test), sample (people/import/rule/assumed/negative), matches_rule.
-    unlabelled: a random sample of the corpus. `accurate` learns its word vectors from it (300,000 texts is a good
-    size). Without it the sampled negatives take its place.
+    unlabelled: a random sample of the corpus. `accurate` learns its word vectors from it and from the train split: the
+    more texts the better, up to a million.
+    word_vectors: those that an earlier training learned, in place of learning them anew.
     prior_sample: a random sample of the corpus of which nothing is in the train split, on which the share of DA in
     the corpus is estimated (20,000 texts are enough). Without it `unlabelled` takes its place.
     `progress` may raise to cancel. Raises ValueError, saying what to do, when the examples cannot teach the task.
@@ -124,7 +126,11 @@ def train(  # noqa: PLR0915 - the whole path, in order
 
     # 2. Each network: word vectors from the unlabelled texts; epochs, of which the best by average precision on
     # validation stays; then the tags are solved for. A cascade has two, from the same texts.
-    general = _general(examples, unlabelled)
+    if "accurate" not in config.networks():
+        word_vectors = None
+    elif word_vectors is None:
+        report_progress({"stage": "Learning words from unlabelled tweets"})
+        word_vectors = _pretrain(examples, unlabelled, config)
     tag_weights = _fewer_negatives(weights, examples, config)[part["train"]]
     networks: list[Tagger] = []
     epochs: list[dict[str, Any]] = []
@@ -132,8 +138,8 @@ def train(  # noqa: PLR0915 - the whole path, in order
         one = replace(config, architecture=architecture)
         told = _numbered_on(report_progress, done=len(epochs), total=config.passes())
         network, history = _network(
-            training=training, validation=validation, general=general, tag_weights=tag_weights, config=one,
-            report_progress=told,
+            training=training, validation=validation, tag_weights=tag_weights, config=one, report_progress=told,
+            word_vectors=word_vectors if architecture == "accurate" else None,
         )  # fmt: skip
         networks.append(network)
         epochs += [{**epoch, "epoch": len(epochs) + epoch["epoch"]} for epoch in history]
@@ -174,7 +180,10 @@ def train(  # noqa: PLR0915 - the whole path, in order
         "thresholds": {"DA": thresholds[0], "tags": dict(zip(tags, thresholds[1:], strict=True))},
         "scales": [asdict(scale) for scale in scales],
         "prior": {"train": mix_prior, "corpus": prior}, "environment": _environment(),
+        "pretraining": word_vectors.origin if word_vectors is not None else None,
     }  # fmt: skip
+    if word_vectors is not None:
+        word_vectors.save(out / "word_vectors.npz")
     if join is not None:
         description["cascade"] = join.shifted(shift).description(thresholds[0])
     artefact.save(out / "model.zip", networks[0] if join is None else cascade.Pair(*networks), description)
@@ -215,7 +224,7 @@ def train(  # noqa: PLR0915 - the whole path, in order
         "calibration": {"method": "Platt", **calibration.describe(scales, names)},
         "prior": description["prior"], "samples": samples,
         "words_per_second": int(training.bags.lengths.sum()) * len(epochs) / max(spent, 1e-9),
-        "environment": description["environment"],
+        "environment": description["environment"], "pretraining": description["pretraining"],
         **_loses(samples["test"]),
     }  # fmt: skip
     if isinstance(predictor, predict.CascadePredictor):
@@ -354,9 +363,18 @@ def mask(texts: Sequence[str], pattern: str) -> list[str]:
     return [compiled.sub(" ", text.encode(value).decode()) for value in texts]
 
 
-def _general(examples: pd.DataFrame, unlabelled: Sequence[str]) -> list[str]:
-    """Texts to learn word vectors from: the unlabelled ones and those of the train split."""
-    return [*unlabelled, *examples.loc[examples["split"] == "train", "text"]]
+def pretraining_settings(config: Config) -> pretraining.Settings:
+    """Of the word vectors that a training with this config wants. Not of the network's size: others may share them."""
+    return pretraining.Settings(dims=config.word_dims, least=config.pretraining_count, seed=config.seed)
+
+
+def _pretrain(examples: pd.DataFrame, unlabelled: Sequence[str], config: Config) -> pretraining.WordVectors:
+    """From the unlabelled texts and those of the train split. From the latter alone, rarer words must do."""
+    own = examples.loc[examples["split"] == "train", "text"]
+    wanted = pretraining_settings(config)
+    if not len(unlabelled):
+        wanted = replace(wanted, least=config.word_count)
+    return pretraining.learn([*unlabelled, *own], wanted)
 
 
 def _prior_sample(examples: pd.DataFrame, unlabelled: Sequence[str]) -> list[str]:
@@ -372,30 +390,24 @@ def _prior_sample(examples: pd.DataFrame, unlabelled: Sequence[str]) -> list[str
 
 
 def _build(
-    training: fitting.Examples, general: list[str], tag_count: int, config: Config, report_progress: Progress
+    training: fitting.Examples, word_vectors: pretraining.WordVectors | None, tag_count: int, config: Config
 ) -> Tagger:
-    accurate = config.architecture == "accurate"
+    """With every word that is frequent in training, and in `accurate` every word that has a vector."""
     bags = text.Bags(*training.bags.take(np.arange(len(training))))
-    known = _frequent(bags.flat, config.word_count)
-    general_bags = None
-    if accurate:
-        report_progress({"stage": "Learning words from unlabelled tweets"})
-        general_bags = text.Bags.of(general)
-        known = np.union1d(known, _frequent(general_bags.flat, config.pretraining_count))
-    rows = tf.repeat(tf.range(len(bags)), bags.lengths)
-    pairs = text.pair_buckets(tf.constant(bags.flat), rows)[0].numpy()
-    shape = Shape(
-        architecture=config.architecture, outputs=1 + tag_count,
-        word_dims=config.word_dims if accurate else 0, filters=config.filters if accurate else 0,
-        length=config.length if accurate else 0,
-    )  # fmt: skip
-    model = Tagger(shape, Vocabulary(words=known.astype(np.int32), pairs=_frequent(pairs, config.pair_count)))
-    if general_bags is not None:
-        model.vectors.assign(
-            pretraining.word_vectors(
-                general_bags, model.row_of_word.numpy(), dims=config.word_dims, seed=config.seed
-            )
-        )
+    words = _frequent(bags.flat, config.word_count)
+    pairs = np.zeros(0, np.int32)
+    if word_vectors is not None:
+        words = np.union1d(words, word_vectors.words)
+    if config.pair_count:
+        found, _ = text.pair_buckets(tf.constant(bags.flat), tf.constant(bags.rows()))
+        pairs = _frequent(found.numpy(), config.pair_count)
+    shape = Shape(architecture=config.architecture, outputs=1 + tag_count)
+    if word_vectors is not None:
+        dims = word_vectors.vectors.shape[1]
+        shape = replace(shape, word_dims=dims, filters=config.filters, length=config.length)
+    model = Tagger(shape, Vocabulary(words=words, pairs=pairs))
+    if word_vectors is not None:
+        model.vectors.assign(word_vectors.table(words))
     return model
 
 
@@ -415,14 +427,14 @@ def _network(
     *,
     training: fitting.Examples,
     validation: fitting.Examples,
-    general: list[str],
+    word_vectors: pretraining.WordVectors | None,
     tag_weights: NDArray[np.float32],
     config: Config,
     report_progress: Progress,
 ) -> tuple[Tagger, list[dict[str, Any]]]:
     """One trained network, and the losses of its epochs. The same whether alone or in a cascade."""
     keras.utils.set_random_seed(config.seed)
-    model = _build(training, general, training.targets.shape[1] - 1, config, report_progress)
+    model = _build(training, word_vectors, training.targets.shape[1] - 1, config)
     model.bias.assign(_base_rates(training.targets, training.weights))
     schedule = fitting.Schedule(
         epochs=config.passes(), batch=config.batch, rate=config.rate, deep_rate=config.deep_rate, decay=config.decay,

@@ -52,7 +52,7 @@ def test_a_broken_or_foreign_file_is_refused(trained, tmp_path, kind):
         shape = description["shape"] | {"outputs": 7}
         rewrite(path, content | {"model.json": json.dumps(description | {"shape": shape}).encode()})
     else:
-        path.write_bytes((trained["fast"][0] / "model.zip").read_bytes()[:5000])
+        path.write_bytes((trained["fast"][0] / "model.zip").read_bytes()[:-50])
     with pytest.raises(artefact.ArtefactError):
         artefact.load(path)
 

@@ -261,3 +261,18 @@ def test_too_little_to_learn_from_is_said(tmp_path: Path, capsys, label, message
     (tmp_path / "a.csv").write_text(header + "some words,one\nother words,two\n")
     assert train_command.main([str(tmp_path / "a.csv"), "--out", str(tmp_path / "m")]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_word_vectors_of_an_earlier_training_take_the_place_of_learning_them(tmp_path):
+    from ml import pretraining
+    from ml.train import train
+
+    config = small_config(architecture="accurate", word_dims=8, filters=4, corpus_prior=0.1)
+    examples = invented_examples()
+    first = train(examples, tags=TAGS, config=config, out=tmp_path / "a", unlabelled=["we took oxy"] * 50)
+    origin = first["pretraining"]
+    assert origin["texts"] == 50 + (examples["split"] == "train").sum()
+    kept = pretraining.WordVectors.load(tmp_path / "a" / "word_vectors.npz", origin)
+    second = train(examples, tags=TAGS, config=config, out=tmp_path / "b", word_vectors=kept)
+    assert second["pretraining"] == origin
+    assert (tmp_path / "a" / "model.zip").read_bytes() == (tmp_path / "b" / "model.zip").read_bytes()

@@ -22,7 +22,7 @@ class Command(BaseCommand):
             "--architecture",
             choices=ModelVersion.Architecture.values,
             default=ModelVersion.Architecture.FAST,
-            help="fast: hashed words and pairs of words. accurate: a deeper network, slower to train and score. "
+            help="fast: a weight per word. accurate: a deeper network, slower to train and score. "
             "cascade: both; accurate reads only what fast puts near the top, so scoring is about as quick as with fast.",
         )
         parser.add_argument(
