@@ -1,7 +1,7 @@
-"""Choosing tweets for a queue: one function for each strategy, all behind STRATEGIES.
+"""Choosing tweets for a queue: the strategies of ml.choosing over the database, all behind STRATEGIES.
 
-None of them picks a tweet that a person has judged or that waits in an open queue. Those that go by risk take one
-tweet of a group of near copies.
+None of them picks a tweet that a person has judged or that waits in an open queue. All but the random draw take one
+tweet of a group of near copies. None reads the table of tweets from end to end.
 """
 
 # ruff: noqa: S608 - what is put into SQL here is numbers and constants of this module
@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 from django.db import connection
 
 from labeling import near_copies, search_index
-from labeling.models import ModelVersion, Queue, Source, Tag
+from labeling.models import ModelVersion, Origin, Queue, Source, Tag, Tweet
 from labeling.score_tables import ScoreTables
 from labeling.suggestions import tag_limits, threshold_of
+from ml import choosing
 
 EXACT_RANGE = 100_000  # up to so many ids, the random draw reads them all
 MAX_DRAWS = 2_000_000  # random ids tried at most, where few tweets are eligible
-CANDIDATES = 8  # tweets near the threshold that are weighed for each one taken
-SEARCH_CAP = 5_000
-COPIES = 10  # times as many are read where the first are near copies of each other: judge one, not all
+SHARES_READ = 40_000  # labels of the import that are looked at for tweets without a tag
 
 # A tweet nobody has judged and that waits in no open queue. `{id}` is the column of its id.
 ELIGIBLE = """
@@ -62,44 +63,150 @@ class Order:
 Strategy = Callable[[Order], list[Drawn]]
 
 
-# Random ---------------------------------------------------------------------------------------------------
+# The pool -------------------------------------------------------------------------------------------------
 
 
-def draw_random(order: Order) -> list[Drawn]:
-    """Uniform over the eligible tweets, with the probability of each to be in the sample.
+class TweetPool:
+    """ml.choosing.Pool over the database. `tag` is Tag.id. Each method reads by an index, and at most its limit."""
 
-    m ids are drawn out of the range of R ids, without replacement; `size` of the h eligible tweets among
-    them are kept. Each eligible tweet is in the sample with probability m / R · size / h. No sort and no
-    count over the table: the cost depends on the size of the sample only.
-    """
-    first, last = _id_range()
-    span = last - first + 1
-    if span <= EXACT_RANGE:
-        hits, drawn = _eligible_in_range(first, last, order.source), span
-    else:
-        hits, drawn = _eligible_of_random_ids(first, span, order)
-    taken = order.randomness.sample(hits, min(order.size, len(hits)))
-    stratum = order.source.label if order.source else "all"
-    probability = drawn / span * len(taken) / len(hits) if hits else None
-    return [Drawn(tweet_id, f"random: {stratum}", probability) for tweet_id in taken]
+    def __init__(self, order: Order) -> None:
+        self._order = order
+
+    def draw(self, limit: int) -> tuple[list[int], float | None]:
+        """Uniform over the eligible tweets, with the probability of each to be in the sample.
+
+        m ids are drawn out of the range of R ids, without replacement; `limit` of the h eligible tweets among
+        them are kept. Each eligible tweet is in the sample with probability m / R · limit / h. No sort and no
+        count over the table: the cost depends on the size of the sample only.
+        """
+        first, last = _id_range()
+        span = last - first + 1
+        if span <= EXACT_RANGE:
+            hits, drawn = _eligible_in_range(first, last, self._order.source), span
+        else:
+            hits, drawn = self._eligible_of_random_ids(first, span, limit)
+        taken = self._order.randomness.sample(hits, min(limit, len(hits)))
+        return taken, drawn / span * len(taken) / len(hits) if hits else None
+
+    def _eligible_of_random_ids(self, first: int, span: int, limit: int) -> tuple[list[int], int]:
+        """Eligible tweets among random ids, and how many ids were drawn. Stops when there are enough."""
+        seen: set[int] = set()
+        hits: list[int] = []
+        batch = max(2 * limit, 2_000)
+        while len(hits) < limit and len(seen) < min(MAX_DRAWS, span):
+            fresh: set[int] = set()
+            wanted = min(batch, span - len(seen))
+            while len(fresh) < wanted:
+                offset = self._order.randomness.randrange(span)
+                if offset not in seen:
+                    fresh.add(offset)
+            seen |= fresh
+            hits += _eligible_of([first + offset for offset in fresh], self._order.source)
+            batch = min(2 * batch, 200_000)
+        return hits, len(seen)
+
+    def riskiest(self, limit: int) -> list[int]:
+        """Walks the version's index on risk, then the rest if need be."""
+        version = self._scored()
+        floor = f"{_floor(version)!r}::real"
+        ids = self._by_risk(f"s.risk >= {floor}", "s.risk DESC, s.tweet_id DESC", limit)
+        if len(ids) < limit:
+            ids += self._by_risk(f"s.risk < {floor}", "s.risk DESC", limit - len(ids))
+        return ids
+
+    def nearest(self, limit: int) -> list[int]:
+        threshold = f"{threshold_of(self._scored())!r}::real"
+        above = self._near(f"s.risk >= {threshold}", "s.risk", limit // 2)
+        return above + self._near(f"s.risk < {threshold}", "s.risk DESC", limit // 2)
+
+    def _near(self, side: str, direction: str, limit: int) -> list[int]:
+        """Within the index on risk; a low threshold reads all."""
+        ids = self._by_risk(f"{side} AND s.risk >= {_floor(self._scored())!r}::real", direction, limit)
+        return ids if len(ids) == limit else self._by_risk(side, direction, limit)
+
+    def _by_risk(self, where: str, direction: str, limit: int) -> list[int]:
+        return _ids(
+            f"SELECT s.tweet_id FROM {_score_table(self._scored())} s"
+            f" WHERE {where} AND {ELIGIBLE.format(id='s.tweet_id')} ORDER BY {direction} LIMIT %(limit)s",
+            {"limit": limit},
+        )
+
+    def given(self, tag: int, limit: int) -> list[int]:
+        version = self._order.version
+        if version is None or version.scores_published_at is None:
+            return []
+        return _ids(
+            f"SELECT s.tweet_id FROM {ScoreTables(version.pk).tag} s WHERE s.tag_id = %(tag)s"
+            f" AND {ELIGIBLE.format(id='s.tweet_id')} ORDER BY s.probability DESC LIMIT %(limit)s",
+            {"tag": tag, "limit": limit},
+        )
+
+    def voted(self, tag: int, limit: int) -> list[int]:
+        return _ids(
+            f"SELECT l.tweet_id FROM labeling_label l WHERE l.tag_ids @> ARRAY[%(tag)s]"
+            f" AND l.tags_origin = %(rule)s AND {ELIGIBLE.format(id='l.tweet_id')} LIMIT %(limit)s",
+            {"tag": tag, "rule": Origin.RULE.value, "limit": limit},
+        )
+
+    def having(self, word: str, limit: int) -> list[int]:
+        """By the search index. Those that the import gave the tag of the order are its examples."""
+        ids = search_index.find(word, cap=limit, plain=True)
+        return _eligible_of(ids, self._order.source, without=self._order.tag)
+
+    def probabilities(self, ids: Sequence[int]) -> tuple[choosing.Floats, Sequence[float | None]]:
+        version = self._scored()
+        rows = _rows(
+            f"SELECT tweet_id, risk, tag_bytes FROM {_score_table(version)}"
+            " WHERE tweet_id = ANY(%(ids)s::bigint[])",
+            {"ids": list(ids)},
+        )
+        of = {int(i): [float(risk), *(byte / 255 for byte in bytes(tags))] for i, risk, tags in rows}
+        return np.array([of[i] for i in ids]), [threshold_of(version), *tag_limits(version)]
+
+    def texts(self, ids: Sequence[int]) -> list[str]:
+        of = dict(Tweet.objects.filter(pk__in=ids).values_list("id", "text"))
+        return [of.get(tweet_id, "") for tweet_id in ids]
+
+    def one_of_each(self, ids: Sequence[int]) -> list[int]:
+        return near_copies.one_of_each(ids)
+
+    def background(self, limit: int) -> list[str]:
+        first, last = _id_range()
+        span = range(first, last + 1)
+        ids = list(span) if len(span) <= limit else self._order.randomness.sample(span, limit)
+        return list(Tweet.objects.filter(pk__in=ids).values_list("text", flat=True))
+
+    def examples(self, tag: int, limit: int) -> list[str]:
+        """Those of people, then those of the import. Without any: the tag's name, and what a rule gives it."""
+        texts: list[str] = []
+        for origins in ("l.annotators > 0", f"l.annotators = 0 AND l.tags_origin = {Origin.IMPORT.value}"):
+            texts += _texts_of_labels(f"l.tag_ids @> ARRAY[%(tag)s] AND {origins}", tag, limit - len(texts))
+        if texts:
+            return texts
+        by_rule = _texts_of_labels("l.tag_ids @> ARRAY[%(tag)s]", tag, limit)
+        return [*Tag.objects.filter(pk=tag).values_list("name", flat=True), *by_rule]
+
+    def counterexamples(self, tag: int, limit: int) -> list[str]:
+        """Those of people, the last ones first; then some of the import, by blocks at random."""
+        lacks = "NOT l.tag_ids @> ARRAY[%(tag)s]"
+        latest = "ORDER BY l.updated_at DESC"
+        texts = _texts_of_labels(f"l.annotators > 0 AND {lacks}", tag, limit // 2, order=latest)
+        (labels,) = _rows("SELECT reltuples FROM pg_class WHERE oid = 'labeling_label'::regclass", {})[0]
+        percent = min(100.0, 100 * SHARES_READ / max(labels, 1))
+        imported = f"l.annotators = 0 AND l.tags_origin = {Origin.IMPORT.value} AND {lacks}"
+        return texts + _texts_of_labels(imported, tag, limit // 2, sample=f"TABLESAMPLE SYSTEM ({percent})")
+
+    def _scored(self) -> ModelVersion:
+        return _scored(self._order.version)
 
 
-def _eligible_of_random_ids(first: int, span: int, order: Order) -> tuple[list[int], int]:
-    """Eligible tweets among random ids, and how many ids were drawn. Stops when there are enough."""
-    seen: set[int] = set()
-    hits: list[int] = []
-    batch = max(2 * order.size, 2_000)
-    while len(hits) < order.size and len(seen) < min(MAX_DRAWS, span):
-        fresh: set[int] = set()
-        wanted = min(batch, span - len(seen))
-        while len(fresh) < wanted:
-            offset = order.randomness.randrange(span)
-            if offset not in seen:
-                fresh.add(offset)
-        seen |= fresh
-        hits += _eligible_of([first + offset for offset in fresh], order.source)
-        batch = min(2 * batch, 200_000)
-    return hits, len(seen)
+def _texts_of_labels(where: str, tag: int, limit: int, *, order: str = "", sample: str = "") -> list[str]:
+    rows = _rows(
+        f"SELECT t.text FROM labeling_label l {sample} JOIN labeling_tweet t ON t.id = l.tweet_id"
+        f" WHERE {where} {order} LIMIT %(limit)s",
+        {"tag": tag, "limit": limit},
+    )
+    return [row[0] for row in rows]
 
 
 def _id_range() -> tuple[int, int]:
@@ -117,127 +224,38 @@ def _eligible_in_range(first: int, last: int, source: Source | None) -> list[int
     )
 
 
-def _eligible_of(ids: Sequence[int], source: Source | None) -> list[int]:
+def _eligible_of(ids: Sequence[int], source: Source | None, *, without: Tag | None = None) -> list[int]:
+    """`without`: leave out what the import gave this tag."""
     return _ids(
         f"SELECT t.id FROM labeling_tweet t WHERE t.id = ANY(%(ids)s::bigint[])"
-        f" AND (%(source)s::smallint IS NULL OR t.source = %(source)s) AND {ELIGIBLE.format(id='t.id')}",
-        {"ids": list(ids), "source": source},
+        f" AND (%(source)s::smallint IS NULL OR t.source = %(source)s) AND {ELIGIBLE.format(id='t.id')}"
+        " AND (%(tag)s::int IS NULL OR NOT EXISTS (SELECT FROM labeling_label l WHERE l.tweet_id = t.id"
+        " AND l.tags_origin = %(import)s AND l.tag_ids @> ARRAY[%(tag)s::int]))",
+        {
+            "ids": list(ids),
+            "source": source,
+            "tag": without.pk if without else None,
+            "import": Origin.IMPORT.value,
+        },
     )
 
 
-# By the scores of a version -------------------------------------------------------------------------------
+# The strategies -------------------------------------------------------------------------------------------
 
 
-def choose_risk(order: Order) -> list[Drawn]:
-    """The highest risk that nobody has judged. Walks the version's index on risk, then the rest if need be."""
-    version = _scored(order.version)
-    for limit in (order.size, COPIES * order.size):  # the second time where many were copies of each other
-        ids = _riskiest(version, limit)
-        if len(kept := near_copies.one_of_each(ids)) >= order.size or len(ids) < limit:
-            break
-    return [Drawn(tweet_id, "highest risk") for tweet_id in kept[: order.size]]
+def _choose(strategy: choosing.Strategy, order: Order) -> list[Drawn]:
+    if strategy is choosing.choose_rare_tag and order.tag is None:
+        order = replace(order, tag=rarest_tag())
+    chosen = strategy(TweetPool(order), order.size, order.tag.pk if order.tag else None)
+    return [Drawn(c.id, _stratum(strategy, order, c.why), c.probability) for c in chosen]
 
 
-def _riskiest(version: ModelVersion, limit: int) -> list[int]:
-    floor = f"{_floor(version)!r}::real"
-    ids = _by_risk(version, f"s.risk >= {floor}", "s.risk DESC, s.tweet_id DESC", limit)
-    if len(ids) < limit:
-        ids += _by_risk(version, f"s.risk < {floor}", "s.risk DESC", limit - len(ids))
-    return ids
-
-
-def choose_uncertain(order: Order) -> list[Drawn]:
-    """Risk nearest the threshold, weighed with the tags that are nearest theirs.
-
-    1. The tweets next to the threshold on both sides, CANDIDATES times as many as asked for.
-    2. Each gets 1 at the threshold falling to 0 at probabilities 0 and 1; plus half of the same for its
-       most uncertain tag. The greatest sums are taken (margin sampling: Settles 2009, section 3.1).
-    """
-    version = _scored(order.version)
-    threshold = threshold_of(version)
-    near = CANDIDATES * order.size // 2
-    above = _near(version, f"s.risk >= {threshold!r}::real", "s.risk", near)
-    below = _near(version, f"s.risk < {threshold!r}::real", "s.risk DESC", near)
-    limits = tag_limits(version)
-
-    def uncertainty(row: tuple[int, float, bytes]) -> float:
-        _, risk, tag_bytes = row
-        tags = zip(bytes(tag_bytes), limits, strict=False)
-        of_tags = [_margin(byte / 255, limit) for byte, limit in tags if limit is not None]
-        return _margin(risk, threshold) + 0.5 * max(of_tags, default=0.0)
-
-    best = {row[0]: row[1] for row in sorted(above + below, key=uncertainty, reverse=True)}
-    return [
-        Drawn(
-            tweet_id,
-            "uncertain, above the threshold" if best[tweet_id] >= threshold else "uncertain, below it",
-        )
-        for tweet_id in near_copies.one_of_each(list(best))[: order.size]
-    ]
-
-
-def _margin(probability: float, threshold: float) -> float:
-    """1 at the threshold, 0 at certainty."""
-    if probability < threshold:
-        return probability / threshold
-    return (1 - probability) / (1 - threshold) if threshold < 1 else 1.0
-
-
-def _near(version: ModelVersion, side: str, direction: str, limit: int) -> list[tuple[int, float, bytes]]:
-    """(tweet id, risk, tag bytes) of the eligible tweets next to the threshold. A low threshold reads it all."""
-    floor = f"s.risk >= {_floor(version)!r}::real"
-    for bound in (f"{side} AND {floor}", side):
-        rows = _rows(
-            f"SELECT s.tweet_id, s.risk, s.tag_bytes FROM {_score_table(version)} s"
-            f" WHERE {bound} AND {ELIGIBLE.format(id='s.tweet_id')} ORDER BY {direction} LIMIT %(limit)s",
-            {"limit": limit},
-        )
-        if len(rows) == limit:
-            break
-    return [(int(row[0]), float(row[1]), bytes(row[2])) for row in rows]
-
-
-def _by_risk(version: ModelVersion, where: str, direction: str, limit: int) -> list[int]:
-    return _ids(
-        f"SELECT s.tweet_id FROM {_score_table(version)} s"
-        f" WHERE {where} AND {ELIGIBLE.format(id='s.tweet_id')} ORDER BY {direction} LIMIT %(limit)s",
-        {"limit": limit},
-    )
-
-
-# A rare tag -----------------------------------------------------------------------------------------------
-
-
-def choose_rare_tag(order: Order) -> list[Drawn]:
-    """Tweets that may deserve the tag: by the model, then by the rules, then by the tag's own name."""
-    tag = order.tag or rarest_tag()
-    version = order.version
-    found: dict[int, str] = {}
-    if version is not None and version.scores_published_at is not None:
-        ids = _ids(
-            f"SELECT s.tweet_id FROM {ScoreTables(version.pk).tag} s WHERE s.tag_id = %(tag)s"
-            f" AND {ELIGIBLE.format(id='s.tweet_id')} ORDER BY s.probability DESC LIMIT %(limit)s",
-            {"tag": tag.pk, "limit": order.size},
-        )
-        found.update(dict.fromkeys(ids, "by the model"))
-    if len(found) < order.size:
-        ids = _ids(
-            f"SELECT l.tweet_id FROM labeling_label l WHERE l.tag_ids @> ARRAY[%(tag)s]"
-            f" AND {ELIGIBLE.format(id='l.tweet_id')} LIMIT %(cap)s",
-            {"tag": tag.pk, "cap": SEARCH_CAP},
-        )
-        _fill(found, ids, "by a rule or the import", order)
-    if len(found) < order.size:
-        matches = search_index.find(tag.name, cap=SEARCH_CAP, plain=True)
-        _fill(found, _eligible_of(matches, order.source), "by its name", order)
-    return [Drawn(tweet_id, f"{tag.slug[:14]}: {how}") for tweet_id, how in found.items()]
-
-
-def _fill(found: dict[int, str], ids: list[int], how: str, order: Order) -> None:
-    """Top up with a random choice of `ids`."""
-    fresh = [tweet_id for tweet_id in ids if tweet_id not in found]
-    wanted = min(order.size - len(found), len(fresh))
-    found.update(dict.fromkeys(order.randomness.sample(fresh, wanted), how))
+def _stratum(strategy: choosing.Strategy, order: Order, why: str) -> str:
+    if strategy is choosing.choose_rare_tag and order.tag:
+        return f"{order.tag.slug[:14]}: {why}"
+    if strategy is choosing.choose_random:
+        return f"{why}: {order.source.label if order.source else 'all'}"
+    return why
 
 
 def rarest_tag() -> Tag:
@@ -255,9 +273,6 @@ def rarest_tag() -> Tag:
     return min(tags, key=lambda tag: counts.get(tag.pk, 0))
 
 
-# By hand --------------------------------------------------------------------------------------------------
-
-
 def choose_selected(order: Order) -> list[Drawn]:
     """The tweets given, in their order, but for those already judged or waiting elsewhere."""
     eligible = set(_eligible_of(order.tweet_ids, None))
@@ -266,10 +281,7 @@ def choose_selected(order: Order) -> list[Drawn]:
 
 
 STRATEGIES: dict[str, Strategy] = {
-    Queue.Strategy.UNCERTAIN: choose_uncertain,
-    Queue.Strategy.RISK: choose_risk,
-    Queue.Strategy.RARE_TAG: choose_rare_tag,
-    Queue.Strategy.RANDOM: draw_random,
+    **{name: partial(_choose, strategy) for name, strategy in choosing.STRATEGIES.items()},
     Queue.Strategy.SELECTED: choose_selected,
 }
 

@@ -19,6 +19,7 @@ class Queue(models.Model):
     class Strategy(models.TextChoices):
         UNCERTAIN = "uncertain", "Most uncertain"
         RISK = "risk", "Highest risk"
+        DIVERSE = "diverse", "Risky and varied"
         RARE_TAG = "rare_tag", "A tag too rare to learn"
         RANDOM = "random", "Random"
         SELECTED = "selected", "Selected by hand"

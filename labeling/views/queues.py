@@ -20,12 +20,18 @@ from labeling.suggestions import published_version
 
 CLOSED_SHOWN = 10
 EXPLAINED = {
-    Queue.Strategy.UNCERTAIN: "Tweets nearest the model's thresholds. Each answer teaches it most.",
-    Queue.Strategy.RISK: "What the model holds most likely to be DA and nobody has judged yet.",
-    Queue.Strategy.RARE_TAG: "Tweets that may deserve a tag of which there are few examples.",
+    Queue.Strategy.RISK: "What the model holds most likely to be DA and nobody has judged yet. Finds the most DA"
+    " tweets for the time that it takes.",
+    Queue.Strategy.UNCERTAIN: "Tweets on which the model is undecided, about DA or about a tag. Its next version learns"
+    " most from these.",
+    Queue.Strategy.DIVERSE: "Risky or undecided tweets that are about different things. Good for a first queue, or when"
+    " the others bring much of the same.",
+    Queue.Strategy.RARE_TAG: "Tweets that resemble the few examples of a tag, by their words. Finds more examples of a"
+    " tag that the model cannot learn yet.",
     Queue.Strategy.RANDOM: "Every tweet has the same chance. For estimates of the whole, and to find what the"
     " model does not know that it misses.",
 }
+NEED_SCORES = {Queue.Strategy.RISK, Queue.Strategy.UNCERTAIN, Queue.Strategy.DIVERSE}
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,13 @@ def queue_new(request: HttpRequest) -> HttpResponseBase:
     context = {
         "form": form,
         "strategies": [
-            (value, Queue.Strategy(value).label, words, form["strategy"].value() == value)
+            (
+                value,
+                Queue.Strategy(value).label,
+                words,
+                form["strategy"].value() == value,
+                value in NEED_SCORES,
+            )
             for value, words in EXPLAINED.items()
         ],
         "version": published_version(),

@@ -62,7 +62,7 @@ def test_no_strategy_takes_what_a_person_judged_or_what_waits_elsewhere(strategy
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("strategy", ["uncertain", "risk"])
+@pytest.mark.parametrize("strategy", ["uncertain", "risk", "diverse"])
 def test_without_scores_it_says_what_to_do(strategy):
     make_tweet()
     with pytest.raises(CannotDraw, match="Train a version"):
@@ -71,7 +71,7 @@ def test_without_scores_it_says_what_to_do(strategy):
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("strategy", ["uncertain", "risk"])
+@pytest.mark.parametrize("strategy", ["uncertain", "risk", "diverse"])
 def test_of_near_copies_one_is_taken(strategy):
     copies = [make_tweet(f"copy {n}", group_hash=5) for n in range(12)]
     others = [make_tweet(f"tweet {n}", group_hash=None) for n in range(3)]
@@ -106,7 +106,7 @@ def test_most_uncertain_weighs_the_verdict_and_the_tags():
 
 
 @pytest.mark.django_db
-def test_a_rare_tag_is_sought_by_the_model_then_rules_then_its_name(analyst):
+def test_a_rare_tag_is_sought_by_the_model_by_rules_and_by_words(analyst):
     tag, common = make_tag("xylazine"), make_tag("opioids")
     judged = make_tweet()
     annotate(tweet_id=judged.pk, annotator=analyst, verdict=DA, tag_ids=[common.pk])
@@ -118,8 +118,8 @@ def test_a_rare_tag_is_sought_by_the_model_then_rules_then_its_name(analyst):
     found = dict(queue.items.values_list("tweet_id", "stratum"))
     assert found == {
         by_model.pk: "xylazine: by the model",
-        by_rule.pk: "xylazine: by a rule or the import",
-        by_name.pk: "xylazine: by its name",
+        by_rule.pk: "xylazine: by a rule",
+        by_name.pk: "xylazine: by its words",
     }
 
 
@@ -129,7 +129,7 @@ def test_a_random_draw_is_uniform_and_knows_its_probability(exact_range, monkeyp
     monkeypatch.setattr(sampling, "EXACT_RANGE", exact_range)
     for n in range(400):
         make_tweet(source=Source.SPECIFIC if n % 4 == 0 else Source.GENERAL)
-    drawn = sampling.draw_random(Order(size=60, source=Source.GENERAL, randomness=random.Random(5)))
+    drawn = sampling.STRATEGIES["random"](Order(size=60, source=Source.GENERAL, randomness=random.Random(5)))
     assert len({one.tweet_id for one in drawn}) == 60
     sources = Tweet.objects.filter(pk__in=[one.tweet_id for one in drawn]).values_list("source", flat=True)
     assert set(sources) == {Source.GENERAL}
