@@ -92,10 +92,12 @@ class Command(BaseCommand):
         if not path.is_file():
             raise CommandError(f"There is no file {path}.")
         try:
-            table, tags, _ = files.examples(path)
+            judged = files.examples(path)
         except ValueError as problem:
             raise CommandError(str(problem)) from problem
-        return LabelledSet(table["text"].tolist(), table[["verdict", *tags]].to_numpy(np.float32), tags)
+        table = judged.examples
+        truth = table[["verdict", *judged.tags]].to_numpy(np.float32)
+        return LabelledSet(table["text"].tolist(), truth, judged.tags)
 
     def _tag(self, name: str | None, tags: list[str]) -> int | None:
         if name is None:
