@@ -35,8 +35,8 @@ RARE_SOURCE = 0.05  # share of the flagged tweets below which a source bounds mo
 DATED_UP_TO = 50_000  # listed tweets in a range of dates that are sorted to start from
 # Candidates tried at once, the small window first.
 LOOKUP_WINDOWS = (2_000, 5_000, 15_000)  # against labels, reviews or tags: about 3 µs each
-WORD_WINDOWS = (15_000,)  # against the search index, which each window reads anew: about 5 µs each
-TEXT_WINDOWS = (500, 1_500, 3_000, 3_000)  # against the texts themselves: about 10 µs each
+WORD_WINDOWS = (8_000,)  # against the search index, which each window reads anew: about 5 µs each
+TEXT_WINDOWS = (500, 1_500, 2_500)  # against the texts themselves: about 10 µs each
 
 Cursor = tuple[float, int]  # risk and tweet id of the row that a page begins after
 
