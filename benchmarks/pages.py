@@ -424,7 +424,9 @@ def acting_cases() -> Iterator[Case]:
         Queue.Strategy.RANDOM,
         Queue.Strategy.RISK,
         Queue.Strategy.UNCERTAIN,
+        Queue.Strategy.DIVERSE,
         Queue.Strategy.RARE_TAG,
+        Queue.Strategy.REMAINDER,
     ):
         act = partial(Asker.make_queue, strategy=strategy)
         yield Case(f"new queue: {strategy.value}", 3_000, nothing, act=act, most=5)

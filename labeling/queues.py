@@ -7,7 +7,7 @@ time, as long as nobody else has taken the tweet over.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from labeling import annotation as annotating
 from labeling.models import Annotation, ModelVersion, Origin, Queue, QueueItem, Source, Tag
-from labeling.sampling import STRATEGIES, CannotDraw, Order
+from labeling.sampling import STRATEGIES, CannotDraw, Drawn, Order, Remainder, remainder_of
 from labeling.suggestions import published_version
 
 MAX_SIZE = 5_000  # tweets; keeps every count over one queue cheap
@@ -61,7 +61,11 @@ def create_queue(
     if not 1 <= annotators_per_tweet <= MAX_ANNOTATORS:
         raise CannotDraw(f"From 1 to {MAX_ANNOTATORS} analysts can judge a tweet.")
     version = version or published_version()
-    order = Order(size=size, tag=tag, version=version, source=source, tweet_ids=tweet_ids)
+    is_check = strategy == Queue.Strategy.REMAINDER
+    order = Order(
+        size=size, tag=tag, version=version, source=source, tweet_ids=tweet_ids,
+        remainder=remainder_of(version, source) if is_check else None,
+    )  # fmt: skip
     with transaction.atomic():
         try:
             with transaction.atomic():
@@ -70,7 +74,8 @@ def create_queue(
                     strategy=strategy,
                     tag=tag,
                     version=version,
-                    shows_suggestion=shows_suggestion,
+                    shows_suggestion=shows_suggestion and not is_check,  # a hint would sway the figure
+                    remainder=asdict(order.remainder) if order.remainder else None,
                     annotators_per_tweet=annotators_per_tweet,
                     created_by=user,
                 )
@@ -82,25 +87,48 @@ def create_queue(
                 "No tweet fits: every one that this strategy finds has been judged by a person or waits in an"
                 " open queue. Choose another strategy, or close a queue that nobody works on."
             )
-        QueueItem.objects.bulk_create(
-            [
-                QueueItem(
-                    queue=queue,
-                    tweet_id=one.tweet_id,
-                    seat=seat,
-                    position=position,
-                    stratum=one.stratum,
-                    inclusion_probability=one.inclusion_probability,
-                )
-                for position, one in enumerate(drawn, 1)
-                for seat in range(1, annotators_per_tweet + 1)
-            ],
-            batch_size=2_000,
-        )
+        _add_items(queue, drawn, after=0)
         # What the planner does not know, it takes for empty, and then reads all of it for each tweet handed out.
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE (SKIP_LOCKED) labeling_queueitem")
     return queue
+
+
+def _add_items(queue: Queue, drawn: Sequence[Drawn], *, after: int) -> None:
+    """Behind the position `after`."""
+    QueueItem.objects.bulk_create(
+        [
+            QueueItem(
+                queue=queue,
+                tweet_id=one.tweet_id,
+                seat=seat,
+                position=position,
+                stratum=one.stratum,
+                inclusion_probability=one.inclusion_probability,
+            )
+            for position, one in enumerate(drawn, after + 1)
+            for seat in range(1, queue.annotators_per_tweet + 1)
+        ],
+        batch_size=2_000,
+    )
+
+
+def enlarge_check(queue: Queue, size: int) -> int:
+    """Add up to `size` tweets to the random sample of a check, from what it was drawn from. How many were added."""
+    with transaction.atomic():
+        Queue.objects.select_for_update().get(pk=queue.pk)
+        items = list(queue.items.filter(seat=1).order_by("position").values_list("position", "tweet_id"))
+        room = MAX_SIZE - len(items)
+        if room < 1 or queue.remainder is None:
+            raise CannotDraw(f"This check holds {len(items):,} tweets, and a queue at most {MAX_SIZE:,}.")
+        order = Order(
+            size=min(size, room),
+            tweet_ids=[tweet_id for _, tweet_id in items],
+            remainder=Remainder(**queue.remainder),
+        )
+        drawn = STRATEGIES[Queue.Strategy.REMAINDER](order)
+        _add_items(queue, drawn, after=items[-1][0] if items else 0)
+    return len(drawn)
 
 
 def set_open(queue: Queue, *, is_open: bool) -> None:

@@ -9,23 +9,25 @@ tweet of a group of near copies. None reads the table of tweets from end to end.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from django.db import connection
+from django.db.models import Max, Q
+from django.utils import timezone
 
 from labeling import near_copies, search_index
-from labeling.models import ModelVersion, Origin, Queue, Source, Tag, Tweet
+from labeling.models import Job, ModelVersion, Origin, Queue, Source, Tag, Tweet
 from labeling.score_tables import ScoreTables
 from labeling.suggestions import tag_limits, threshold_of
 from ml import choosing
 
 EXACT_RANGE = 100_000  # up to so many ids, the random draw reads them all
 MAX_DRAWS = 2_000_000  # random ids tried at most, where few tweets are eligible
-SHARES_READ = 40_000  # labels of the import that are looked at for tweets without a tag
+LABELS_READ = 4_000_000  # bytes of the table of labels, in which tweets without a tag are looked for: 40,000 rows
 
 # A tweet nobody has judged and that waits in no open queue. `{id}` is the column of its id.
 ELIGIBLE = """
@@ -49,6 +51,16 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class Remainder:
+    """What a search has left: the tweets up to `last_id`, of one source or of all (None), that nobody had judged."""
+
+    population: int
+    last_id: int
+    source: int | None
+    since: str  # ISO; what was judged before is not part of it, what is judged later still is
+
+
+@dataclass(frozen=True)
 class Order:
     """What a queue is to hold."""
 
@@ -57,6 +69,7 @@ class Order:
     version: ModelVersion | None = None
     source: Source | None = None
     tweet_ids: Sequence[int] = ()
+    remainder: Remainder | None = None
     randomness: random.Random = field(default_factory=random.SystemRandom)
 
 
@@ -90,20 +103,14 @@ class TweetPool:
 
     def _eligible_of_random_ids(self, first: int, span: int, limit: int) -> tuple[list[int], int]:
         """Eligible tweets among random ids, and how many ids were drawn. Stops when there are enough."""
-        seen: set[int] = set()
+        drawn = 0
         hits: list[int] = []
-        batch = max(2 * limit, 2_000)
-        while len(hits) < limit and len(seen) < min(MAX_DRAWS, span):
-            fresh: set[int] = set()
-            wanted = min(batch, span - len(seen))
-            while len(fresh) < wanted:
-                offset = self._order.randomness.randrange(span)
-                if offset not in seen:
-                    fresh.add(offset)
-            seen |= fresh
-            hits += _eligible_of([first + offset for offset in fresh], self._order.source)
-            batch = min(2 * batch, 200_000)
-        return hits, len(seen)
+        for ids in _random_ids(first, span, randomness=self._order.randomness, batch=max(2 * limit, 2_000)):
+            hits += _eligible_of(ids, self._order.source)
+            drawn += len(ids)
+            if len(hits) >= limit:
+                break
+        return hits, drawn
 
     def riskiest(self, limit: int) -> list[int]:
         """Walks the version's index on risk, then the rest if need be."""
@@ -189,12 +196,13 @@ class TweetPool:
     def counterexamples(self, tag: int, limit: int) -> list[str]:
         """Those of people, the last ones first; then some of the import, by blocks at random."""
         lacks = "NOT l.tag_ids @> ARRAY[%(tag)s]"
-        latest = "ORDER BY l.updated_at DESC"
+        # An expression, so that the index on updated_at is not walked through what rules have labelled since.
+        latest = "ORDER BY l.updated_at + interval '0' DESC"
         texts = _texts_of_labels(f"l.annotators > 0 AND {lacks}", tag, limit // 2, order=latest)
-        (labels,) = _rows("SELECT reltuples FROM pg_class WHERE oid = 'labeling_label'::regclass", {})[0]
-        percent = min(100.0, 100 * SHARES_READ / max(labels, 1))
+        (size,) = _rows("SELECT pg_relation_size('labeling_label')", {})[0]
+        blocks = f"TABLESAMPLE SYSTEM ({min(100.0, 100 * LABELS_READ / max(size, 1))})"
         imported = f"l.annotators = 0 AND l.tags_origin = {Origin.IMPORT.value} AND {lacks}"
-        return texts + _texts_of_labels(imported, tag, limit // 2, sample=f"TABLESAMPLE SYSTEM ({percent})")
+        return texts + _texts_of_labels(imported, tag, limit // 2, sample=blocks)
 
     def _scored(self) -> ModelVersion:
         return _scored(self._order.version)
@@ -202,11 +210,29 @@ class TweetPool:
 
 def _texts_of_labels(where: str, tag: int, limit: int, *, order: str = "", sample: str = "") -> list[str]:
     rows = _rows(
-        f"SELECT t.text FROM labeling_label l {sample} JOIN labeling_tweet t ON t.id = l.tweet_id"
-        f" WHERE {where} {order} LIMIT %(limit)s",
+        f"SELECT t.text FROM (SELECT l.tweet_id FROM labeling_label l {sample} WHERE {where} {order} LIMIT %(limit)s) x"
+        " JOIN labeling_tweet t ON t.id = x.tweet_id",
         {"tag": tag, "limit": limit},
     )
     return [row[0] for row in rows]
+
+
+def _random_ids(first: int, span: int, *, randomness: random.Random, batch: int) -> Iterator[list[int]]:
+    """Ids from `first` on, each of them once, in random order: larger and larger batches, MAX_DRAWS in all."""
+    if span <= EXACT_RANGE:
+        yield randomness.sample(range(first, first + span), span)
+        return
+    seen: set[int] = set()
+    while len(seen) < min(MAX_DRAWS, span):
+        fresh: list[int] = []
+        wanted = min(batch, span - len(seen))
+        while len(fresh) < wanted:
+            tweet_id = first + randomness.randrange(span)
+            if tweet_id not in seen:
+                seen.add(tweet_id)
+                fresh.append(tweet_id)
+        yield fresh
+        batch = min(2 * batch, 200_000)
 
 
 def _id_range() -> tuple[int, int]:
@@ -280,8 +306,77 @@ def choose_selected(order: Order) -> list[Drawn]:
     return [Drawn(tweet_id, "selected") for tweet_id in ids[: order.size]]
 
 
+# The check of a search -------------------------------------------------------------------------------------
+
+
+def remainder_of(version: ModelVersion | None, source: Source | None) -> Remainder:
+    """Of the tweets that the version has scored, those that nobody has judged at this moment."""
+    version = _scored(version)
+    summary = version.score_summary
+    by_source = summary.get("sources", {})
+    scored = summary.get("n", 0) if source is None else by_source.get(str(int(source)), [0])[0]
+    runs = version.scoring_runs.filter(Q(job__isnull=True) | Q(job__state=Job.State.DONE))
+    last_id = runs.aggregate(last=Max("last_id"))["last"] or 0
+    judged = _rows(
+        "SELECT count(*) FROM labeling_label l WHERE l.annotators > 0 AND l.tweet_id <= %(last)s"
+        " AND (%(source)s::smallint IS NULL"
+        " OR (SELECT t.source FROM labeling_tweet t WHERE t.id = l.tweet_id) = %(source)s)",
+        {"last": last_id, "source": source},
+    )[0][0]
+    return Remainder(
+        population=max(0, scored - judged),
+        last_id=last_id,
+        source=None if source is None else int(source),
+        since=timezone.now().isoformat(),
+    )
+
+
+# Before the sample was drawn nobody had judged it. Waiting in another queue is no reason to leave a tweet out here.
+REMAINS = """
+    t.id <= %(last)s AND (%(source)s::smallint IS NULL OR t.source = %(source)s)
+    AND NOT (
+        EXISTS (SELECT FROM labeling_label l WHERE l.tweet_id = t.id AND l.annotators > 0)
+        AND EXISTS (
+            SELECT FROM labeling_annotation a
+            WHERE a.tweet_id = t.id AND a.origin >= %(analyst)s AND a.created_at < %(since)s::timestamptz
+        )
+    )
+"""
+
+
+def draw_remainder(order: Order) -> list[Drawn]:
+    """Uniform over the remainder, but for `order.tweet_ids`: those of the sample so far. In random order."""
+    remainder = order.remainder
+    assert remainder is not None
+    first, last = _id_range()
+    span = max(0, min(last, remainder.last_id) - first + 1)
+    taken = set(order.tweet_ids)
+    drawn: list[int] = []
+    for ids in _random_ids(first, span, randomness=order.randomness, batch=max(2 * order.size, 2_000)):
+        remains = set(_remaining([tweet_id for tweet_id in ids if tweet_id not in taken], remainder))
+        drawn += [tweet_id for tweet_id in ids if tweet_id in remains]
+        if len(drawn) >= order.size:
+            break
+    probability = min(1.0, (len(taken) + min(order.size, len(drawn))) / max(remainder.population, 1))
+    return [Drawn(tweet_id, "not judged before", probability) for tweet_id in drawn[: order.size]]
+
+
+def _remaining(ids: Sequence[int], remainder: Remainder) -> list[int]:
+    return _ids(
+        f"SELECT t.id FROM labeling_tweet t WHERE t.id = ANY(%(ids)s::bigint[]) AND {REMAINS}",
+        {
+            "ids": list(ids),
+            "last": remainder.last_id,
+            "source": remainder.source,
+            "since": remainder.since,
+            "analyst": Origin.ANALYST.value,
+        },
+    )
+
+
 STRATEGIES: dict[str, Strategy] = {
     **{name: partial(_choose, strategy) for name, strategy in choosing.STRATEGIES.items()},
+    Queue.Strategy.REMAINDER: draw_remainder,
     Queue.Strategy.SELECTED: choose_selected,
 }
 

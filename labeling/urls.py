@@ -68,6 +68,9 @@ urlpatterns = [
     # Queues and the label page
     path("queues/", queues.queue_list, name="queue-list"),
     path("queues/new/", queues.queue_new, name="queue-new"),
+    path("queues/check/", queues.queue_check_latest, name="queue-check-latest"),
+    path("queues/<int:pk>/check/", queues.queue_check, name="queue-check"),
+    path("queues/<int:pk>/check/more/", queues.queue_check_more, name="queue-check-more"),
     path("queues/<int:pk>/open/", queues.queue_open, name="queue-open"),
     path("label/", label.label_next, name="label-next"),
     path("queues/<int:queue_id>/label/", label.label, name="label"),

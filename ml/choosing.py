@@ -22,11 +22,11 @@ CANDIDATES = 8  # texts that are weighed for each one taken
 COPIES = 10  # times as many are read where the first are near copies of each other: judge one, not all
 ANCHORS = 200  # examples of a rare tag that are learned from; more than that, and it is not rare
 COUNTEREXAMPLES = 2_000  # judged texts without the tag
-BACKGROUND = 2_000  # random texts: what words are worth nothing
-QUERIES = 60  # telling words that are searched for
+BACKGROUND = 4_000  # random texts: what words are worth nothing
+QUERIES = 40  # telling words that are searched for
 TOO_COMMON = 0.005  # share of the background that has a word: more tell little, and find very many
-PER_QUERY = 500  # texts taken of one word
-SUBPOOL = 8_000  # texts that are ranked for a rare tag, whatever the size of the pool
+PER_QUERY = 250  # texts taken of one word
+SUBPOOL = 6_000  # texts that are ranked for a rare tag, whatever the size of the pool
 
 
 class Pool(Protocol):

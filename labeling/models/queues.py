@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -22,6 +24,7 @@ class Queue(models.Model):
         DIVERSE = "diverse", "Risky and varied"
         RARE_TAG = "rare_tag", "A tag too rare to learn"
         RANDOM = "random", "Random"
+        REMAINDER = "remainder", "Check of a search"
         SELECTED = "selected", "Selected by hand"
 
     name = models.CharField(max_length=80, unique=True)
@@ -31,6 +34,8 @@ class Queue(models.Model):
     shows_suggestion = models.BooleanField(default=False)
     annotators_per_tweet = models.PositiveSmallIntegerField(default=1)
     is_open = models.BooleanField(default=True)
+    # For REMAINDER, labeling.sampling.Remainder: what the sample was drawn from. NULL for the others.
+    remainder: models.JSONField[Any, Any] = models.JSONField(null=True, blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

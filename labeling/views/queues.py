@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from labeling import access, queues
+from labeling import access, queues, stopping
 from labeling.models import Queue, QueueItem, Source, Tag
 from labeling.sampling import CannotDraw
 from labeling.suggestions import published_version
@@ -30,8 +30,16 @@ EXPLAINED = {
     " tag that the model cannot learn yet.",
     Queue.Strategy.RANDOM: "Every tweet has the same chance. For estimates of the whole, and to find what the"
     " model does not know that it misses.",
+    Queue.Strategy.REMAINDER: "Have we found enough? A random sample of what nobody has judged, judged blind. Says which"
+    " share of the DA tweets is found, with 95 % confidence. Make it when the riskiest tweets are judged.",
 }
-NEED_SCORES = {Queue.Strategy.RISK, Queue.Strategy.UNCERTAIN, Queue.Strategy.DIVERSE}
+NEED_SCORES = {
+    Queue.Strategy.RISK,
+    Queue.Strategy.UNCERTAIN,
+    Queue.Strategy.DIVERSE,
+    Queue.Strategy.REMAINDER,
+}
+CHECK_SIZE = 500  # tweets that a check begins with
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ class QueueForm(forms.Form):
         choices=[("", "all tweets"), *[(source.label, f"{source.label} tweets") for source in Source]],
         required=False,
         initial=Source.GENERAL.label,
-        help_text="For “Random”.",
+        help_text="For “Random” and “Check of a search”.",
     )
     annotators_per_tweet = forms.IntegerField(
         label="Analysts for each tweet",
@@ -125,7 +133,12 @@ class QueueForm(forms.Form):
 @require_http_methods(["GET", "POST"])
 def queue_new(request: HttpRequest) -> HttpResponseBase:
     day = timezone.localdate()
-    form = QueueForm(request.POST or None, initial={"name": f"Random, {day.day} {day:%B}"})
+    asked = request.GET.get("strategy", "")
+    strategy = Queue.Strategy(asked) if asked in EXPLAINED else Queue.Strategy.RANDOM
+    initial = {"name": f"{strategy.label}, {day.day} {day:%B}", "strategy": strategy}
+    if strategy == Queue.Strategy.REMAINDER:
+        initial["size"] = CHECK_SIZE
+    form = QueueForm(request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
         given = form.cleaned_data
         try:
@@ -147,6 +160,8 @@ def queue_new(request: HttpRequest) -> HttpResponseBase:
                 "" if tweets == given["size"] else f" No more fit than these, of {given['size']:,} asked for."
             )
             messages.success(request, f"The queue “{queue.name}” holds {tweets:,} tweets.{fewer}")
+            if queue.remainder is not None:
+                return redirect("labeling:queue-check", queue.pk)
             return redirect("labeling:queue-list")
     context = {
         "form": form,
@@ -175,3 +190,56 @@ def queue_open(request: HttpRequest, pk: int) -> HttpResponseBase:
     verb = "open again" if is_open else "closed. What was judged stays, and it can be opened again"
     messages.success(request, f"The queue “{queue.name}” is {verb}.")
     return redirect("labeling:queue-list")
+
+
+# Have we found enough? ------------------------------------------------------------------------------------
+
+
+@access.analyst
+@require_GET
+def queue_check_latest(request: HttpRequest) -> HttpResponseBase:
+    """The newest check; without one, what a check is."""
+    if (queue := stopping.latest_check()) is not None:
+        return redirect("labeling:queue-check", queue.pk)
+    context = {"may_manage": access.has_role(request.user, "reviewer"), "version": published_version()}
+    return render(request, "labeling/queue_check_none.html", context)
+
+
+@access.analyst
+@require_GET
+def queue_check(request: HttpRequest, pk: int) -> HttpResponse:
+    """Which share of the DA tweets is found, and what would certify more."""
+    queue = get_object_or_404(Queue, pk=pk, remainder__isnull=False)
+    certificate = stopping.certificate_of(queue)
+    source = certificate.remainder.source
+    context = {
+        "queue": queue,
+        "certificate": certificate,
+        "steps": stopping.steps_of(certificate),
+        "tweets": "tweets" if source is None else f"{Source(source).label} tweets",
+        "room": queues.MAX_SIZE - certificate.sample.drawn,
+        "may_manage": access.has_role(request.user, "reviewer"),
+    }
+    return render(request, "labeling/queue_check.html", context)
+
+
+class MoreForm(forms.Form):
+    size = forms.IntegerField(min_value=1, max_value=queues.MAX_SIZE)
+
+
+@access.reviewer
+@require_POST
+def queue_check_more(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Make the check's sample larger."""
+    queue = get_object_or_404(Queue, pk=pk, remainder__isnull=False)
+    form = MoreForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, f"Say how many tweets to add, from 1 to {queues.MAX_SIZE:,}.")
+        return redirect("labeling:queue-check", queue.pk)
+    try:
+        added = queues.enlarge_check(queue, form.cleaned_data["size"])
+    except CannotDraw as problem:
+        messages.error(request, str(problem))
+    else:
+        messages.success(request, f"{added:,} tweets more wait in the check.")
+    return redirect("labeling:queue-check", queue.pk)
