@@ -3,9 +3,9 @@
     python benchmarks/stopping.py --json stopping.json
 
 A search: --tweets tweets of which .2 % are DA; people review the highest scores until a share of the DA tweets is found
-that is just below the target, or further below, or a little above. Then a random sample of the others is drawn and judged one after the
-other, and the search stops as soon as the certificate says that the target is reached, which is looked at after
-every label; or at --most labels, without certificate. An error is a search that stops below its target. The rankings
+that is just below the target, further below, or a little above. Then a random sample of the others is drawn and judged
+one after the other, and the search stops as soon as the certificate says that the target is reached, which is looked at
+after every label; or at --most labels, without certificate. An error is a search that stops below its target. The rankings
 differ in how far DA and other tweets lie apart; that decides how many tweets are reviewed before.
 
 Beside it: the hypergeometric test (Callaghan and Müller-Hansen 2020), looked at once, after --most labels, and looked at
@@ -34,7 +34,12 @@ from ml import stopping
 
 ERROR = 0.05
 TARGETS = (0.7, 0.8, 0.9, 0.95)
-BELOW = (-0.04, 0.005, 0.03, 0.15)  # how far below its target a search is when its sample is drawn; one is above
+BELOW = (
+    -0.04,
+    0.005,
+    0.03,
+    0.15,
+)  # how far below its target a search is when its sample is drawn; one is above
 APART = (1.5, 2.5, 3.5)  # standard deviations between the scores of DA and others
 
 Certified = Callable[[int, int], bool]  # with so many labels of the sample, so many of them positive

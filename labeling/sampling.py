@@ -27,7 +27,9 @@ from ml import choosing
 
 EXACT_RANGE = 100_000  # up to so many ids, the random draw reads them all
 MAX_DRAWS = 2_000_000  # random ids tried at most, where few tweets are eligible
-LABELS_READ = 4_000_000  # bytes of the table of labels, in which tweets without a tag are looked for: 40,000 rows
+LABELS_READ = (
+    4_000_000  # bytes of the table of labels, in which tweets without a tag are looked for: 40,000 rows
+)
 
 # A tweet nobody has judged and that waits in no open queue. `{id}` is the column of its id.
 ELIGIBLE = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django import forms
 from django.contrib import messages
@@ -135,7 +136,7 @@ def queue_new(request: HttpRequest) -> HttpResponseBase:
     day = timezone.localdate()
     asked = request.GET.get("strategy", "")
     strategy = Queue.Strategy(asked) if asked in EXPLAINED else Queue.Strategy.RANDOM
-    initial = {"name": f"{strategy.label}, {day.day} {day:%B}", "strategy": strategy}
+    initial: dict[str, Any] = {"name": f"{strategy.label}, {day.day} {day:%B}", "strategy": strategy}
     if strategy == Queue.Strategy.REMAINDER:
         initial["size"] = CHECK_SIZE
     form = QueueForm(request.POST or None, initial=initial)
