@@ -18,6 +18,7 @@ from labeling.models import AuditEvent, ModelVersion, Origin, ReviewItem, Verdic
 BATCH = 10_000
 
 Reason = ReviewItem.Reason
+ASKED_FOR = (Reason.SENT, Reason.WRONG)  # by a person, or by a search that a person started
 
 # One row for each tweet: its label, what analysts said last, the newest word of a reviewer, an open item,
 # when a reviewer last closed one, and the active version's probability. Cheap: all by index on the tweet.
@@ -166,13 +167,13 @@ def _settle(settled: list[Facts]) -> None:
 
 
 def _apply(reasons: list[tuple[Facts, str | None]]) -> None:
-    """Open what is new, rename what has another reason now, close what is moot. A sent item stays."""
+    """Open what is new, rename what has another reason now, close what is moot. What was asked for stays."""
     new = [
         ReviewItem(tweet_id=f.tweet_id, reason=reason) for f, reason in reasons if reason and not f.item_id
     ]
     if new:
         ReviewItem.objects.bulk_create(new, ignore_conflicts=True)
-    own = [(f, reason) for f, reason in reasons if f.item_id and f.item_reason != Reason.SENT]
+    own = [(f, reason) for f, reason in reasons if f.item_id and f.item_reason not in ASKED_FOR]
     for reason in (Reason.DISAGREEMENT, Reason.UNSURE, Reason.MODEL):
         renamed = [f.tweet_id for f, now in own if now == reason and f.item_reason != reason]
         if renamed:

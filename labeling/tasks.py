@@ -24,6 +24,7 @@ WORK = {
     Job.Kind.TRAIN: "labeling.tasks:train_and_score",
     Job.Kind.SCORE: "labeling.scoring:work",
     Job.Kind.RULES: "labeling.rules:apply_rules",
+    Job.Kind.WRONG_LABELS: "labeling.wrong_labels:work",
 }
 
 

@@ -18,6 +18,7 @@ class ReviewItem(models.Model):
         UNSURE = "unsure", "An analyst was unsure"
         MODEL = "model", "Contradicts the model"
         SENT = "sent", "Sent by a colleague"
+        WRONG = "wrong", "The label may be wrong"
 
     class State(models.TextChoices):
         OPEN = "open", "Open"

@@ -14,7 +14,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from labeling import access, queues, stopping
+from labeling import access, queues, stopping, tasks, wrong_labels
+from labeling.jobs import AlreadyRunning
 from labeling.models import Queue, QueueItem, Source, Tag
 from labeling.sampling import CannotDraw
 from labeling.suggestions import published_version
@@ -179,6 +180,21 @@ def queue_new(request: HttpRequest) -> HttpResponseBase:
         "version": published_version(),
     }
     return render(request, "labeling/queue_new.html", context, status=400 if form.errors else 200)
+
+
+@access.reviewer
+@require_POST
+def wrong_labels_start(request: HttpRequest) -> HttpResponseBase:
+    """The job whose finds go to review."""
+    try:
+        job = wrong_labels.request(user=request.user)  # type: ignore[arg-type]
+        tasks.enqueue(job)
+    except AlreadyRunning as running:
+        messages.warning(request, str(running))
+        if running.job is None:
+            return redirect("labeling:queue-list")
+        job = running.job
+    return redirect("labeling:job-detail", job.pk)
 
 
 @access.reviewer
