@@ -251,7 +251,26 @@ def losses(version: ModelVersion) -> list[str]:
         sentences.append(
             f"For the tags, this network does not beat the plain baseline: macro F1 {a} against {b}."
         )
+    words = report.get("faithfulness")
+    if words and words["low"] <= 0:
+        sentences.append(
+            "The words that it marks behind a score are not shown to drive it: deleting them lowers the score no more "
+            "than deleting random words."
+        )
     return sentences
+
+
+def faithfulness(version: ModelVersion) -> str:
+    """Whether the marked words drive the score, in one sentence with its sample; empty for older versions."""
+    found = version.report.get("faithfulness")
+    if not found:
+        return ""
+    return (
+        f"Deleting the {found['words']} most strongly marked words of a tweet lowers its log-odds of "
+        f"{settings.VERDICT_DA} by {found['marked']:.2f} on average, deleting {found['words']} random words by "
+        f"{found['random']:.2f} (95 % interval of the difference {found['low']:.2f} to {found['high']:.2f}), on "
+        f"{found['n']:,} test tweets that this version flags."
+    )
 
 
 def cascade_loss(version: ModelVersion) -> list[str]:

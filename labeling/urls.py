@@ -5,6 +5,7 @@ from django.urls import path
 from labeling.views import (
     agreement,
     flagged,
+    flips,
     home,
     imports,
     jobs,
@@ -26,6 +27,7 @@ urlpatterns = [
     path("versions/", versions.version_list, name="version-list"),
     path("versions/new/", versions.retrain, name="retrain"),
     path("versions/compare/", versions.version_compare, name="version-compare"),
+    path("versions/flips/", flips.version_flips, name="version-flips"),
     path("versions/<int:number>/", versions.version_detail, name="version-detail"),
     path("versions/<int:number>/tweets/", versions.version_tweets, name="version-tweets"),
     path("versions/<int:number>/activate/", versions.version_activate, name="version-activate"),
@@ -71,6 +73,7 @@ urlpatterns = [
     path("queues/check/", queues.queue_check_latest, name="queue-check-latest"),
     path("queues/<int:pk>/check/", queues.queue_check, name="queue-check"),
     path("queues/<int:pk>/check/more/", queues.queue_check_more, name="queue-check-more"),
+    path("queues/wrong-labels/", queues.wrong_labels_start, name="wrong-labels"),
     path("queues/<int:pk>/open/", queues.queue_open, name="queue-open"),
     path("label/", label.label_next, name="label-next"),
     path("queues/<int:queue_id>/label/", label.label, name="label"),

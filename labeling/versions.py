@@ -13,6 +13,7 @@ from django.db.models.expressions import RawSQL
 from django.utils import timezone
 from numpy.typing import NDArray
 
+from labeling.flips import losses
 from labeling.models import AuditEvent, Example, ModelVersion, Split, Verdict
 from labeling.snapshots import PEOPLE
 
@@ -26,7 +27,11 @@ class NotReady(Exception):
 
 
 def activate(version: ModelVersion, *, user: AbstractBaseUser | None) -> None:
-    """Make it the version whose scores people see; one flip, also for going back. NotReady with a reason."""
+    """Make it the version whose scores people see; one flip, also for going back. NotReady with a reason.
+
+    Whoever can ask a person first shows what would be lost (flips.losses); it is kept with the event in any case.
+    """
+    lost = {row.name: row.lost for row in losses(version)}
     with transaction.atomic():
         # One lock for all activations: two at once must not leave two active versions, or none.
         versions = {v.pk: v for v in ModelVersion.objects.select_for_update().order_by("pk")}
@@ -43,8 +48,26 @@ def activate(version: ModelVersion, *, user: AbstractBaseUser | None) -> None:
         AuditEvent.objects.create(
             action=AuditEvent.Action.ACTIVATE,
             user=user,  # type: ignore[misc]
-            detail={"version": version.number, "before": before.number if before else None},
+            detail={
+                "version": version.number,
+                "before": before.number if before else None,
+                **({"lost": lost} if lost else {}),
+            },
         )
+
+
+@dataclass(frozen=True)
+class Activation:
+    """How the active version came to be active."""
+
+    before: int | None  # number of the version whose place it took
+    lost: dict[str, int]  # by output: tweets judged so by people that it no longer flags
+
+
+def last_activation(version: ModelVersion) -> Activation | None:
+    events = AuditEvent.objects.filter(action=AuditEvent.Action.ACTIVATE, detail__version=version.number)
+    event = events.order_by("-id").first()
+    return Activation(event.detail.get("before"), event.detail.get("lost", {})) if event else None
 
 
 # Tweets behind a matrix cell -----------------------------------------------------------------------------

@@ -26,7 +26,18 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from ml import artefact, calibration, cascade, evaluate, fitting, predict, pretraining, solving, text
+from ml import (
+    artefact,
+    calibration,
+    cascade,
+    evaluate,
+    faithfulness,
+    fitting,
+    predict,
+    pretraining,
+    solving,
+    text,
+)
 from ml.baseline import Baseline
 from ml.network import Shape, Tagger, Vocabulary
 
@@ -227,6 +238,9 @@ def train(  # noqa: PLR0915 - the whole path, in order
         "environment": description["environment"], "pretraining": description["pretraining"],
         **_loses(samples["test"]),
     }  # fmt: skip
+    if thresholds[0] is not None:
+        flagged = np.flatnonzero(is_test & (figures.network[:, 0] >= thresholds[0]))
+        report["faithfulness"] = _faithfulness(predictor, [held_texts[i] for i in flagged], config)
     if isinstance(predictor, predict.CascadePredictor):
         report["cascade"] = _cascade_loss(
             predictor, corpus_texts, [held_texts[i] for i in np.flatnonzero(is_test)], truth[held_out][is_test, 0], config
@@ -493,6 +507,15 @@ def _corpus_prior(log_odds: NDArray[np.float64], mix_prior: float, config: Confi
     if not len(log_odds):
         return mix_prior
     return calibration.corpus_prior(expit(log_odds[:, 0]), prior=mix_prior)
+
+
+def _faithfulness(
+    predictor: faithfulness.Predictor, flagged: Sequence[str], config: Config
+) -> dict[str, Any] | None:
+    """Of the marked words, on flagged texts: a random choice where there are many."""
+    chosen = np.random.default_rng(config.seed).permutation(len(flagged))[: faithfulness.MOST]
+    found = faithfulness.measure(predictor, [flagged[i] for i in chosen], seed=config.seed)
+    return asdict(found) if found else None
 
 
 def _cascade_loss(

@@ -26,7 +26,7 @@ def signed(value: float | None) -> str:
 
 
 @register.filter
-def get(mapping: dict[str, Any] | None, key: str) -> Any:
+def get(mapping: dict[Any, Any] | None, key: Any) -> Any:
     """A value by a key that a template cannot spell with a dot; None where there is none."""
     return mapping.get(key) if mapping else None
 

@@ -15,13 +15,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from labeling import access, reports, scoring, tasks, training, versions
+from labeling import access, flips, reports, scoring, tasks, training, versions
 from labeling.jobs import AlreadyRunning
 from labeling.models import Example, Job, Label, ModelVersion, Tag
 from labeling.views.jobs import STOP_POLLING
 
 PAGE = 25
 VERSIONS_SHOWN = 100
+LOST_SHOWN = 10  # tweets, before an activation
 
 
 def _version(number: int) -> ModelVersion:
@@ -178,6 +179,7 @@ def _detail(version: ModelVersion, sample: str, head: str) -> dict[str, Any]:
         "losses": reports.losses(version),
         "belief": reports.belief(version),
         "cascade_loss": reports.cascade_loss(version),
+        "faithfulness": reports.faithfulness(version),
         "samples": reports.sample_names(report),
         "sample": sample,
         "sample_title": reports.SAMPLE_TITLES[sample],
@@ -203,6 +205,7 @@ def _detail(version: ModelVersion, sample: str, head: str) -> dict[str, Any]:
         "scored_general": version.score_summary.get("sources", {}).get("2"),
         "scoring_job": _scoring_job(version),
         "previous": ModelVersion.objects.ready().filter(number__lt=version.number).first(),
+        "activation": versions.last_activation(version) if version.is_active else None,
     }
 
 
@@ -214,13 +217,31 @@ def _scoring_job(version: ModelVersion) -> Job | None:
 @access.reviewer
 @require_POST
 def version_activate(request: HttpRequest, number: int) -> HttpResponse:
+    """Asks first where tweets would be lost that people have judged."""
     version = _version(number)
+    losses = flips.losses(version) if request.POST.get("sure") != "yes" else []
+    if losses:
+        return render(request, "labeling/version_activate.html", _losses(version, losses))
     try:
         versions.activate(version, user=_user(request))
         messages.success(request, f"{version} is active: pages now show its scores.")
     except versions.NotReady as error:
         messages.error(request, str(error))
     return redirect("labeling:version-detail", number)
+
+
+def _losses(version: ModelVersion, losses: list[flips.Judged]) -> dict[str, Any]:
+    """And the newest lost tweets of the first output that has any: DA before the tags."""
+    active = ModelVersion.objects.get(is_active=True)
+    flip = flips.Flip(active, version, losses[0].tag.pk if losses[0].tag else None)
+    return {
+        "before": active,
+        "after": version,
+        "judged": losses,
+        "flip": flip,
+        "rows": flips.judged_page(flip, size=LOST_SHOWN).rows,
+        "tags": Tag.objects.in_bulk(),
+    }
 
 
 @access.reviewer
@@ -436,4 +457,19 @@ def _comparison(before: ModelVersion, after: ModelVersion, *, only: str, last: i
         "only": only,
         "flips": page[:PAGE],
         "next": page[PAGE - 1].tweet_id if len(page) > PAGE else None,
+        **_corpus(before, after),
     }
+
+
+def _corpus(before: ModelVersion, after: ModelVersion) -> dict[str, Any]:
+    """What flips among all scored tweets; those that people judged first."""
+    ways = [flips.Flip(before, after), flips.Flip(after, before)]
+    try:
+        return {
+            "judged": flips.judged(before, after),
+            "ways": [
+                (name, flip, flips.count(flip)) for name, flip in zip(("lost", "gained"), ways, strict=True)
+            ],
+        }
+    except flips.CannotCompare as reason:
+        return {"no_corpus": str(reason)}
