@@ -117,6 +117,35 @@ def mean_rows(version: ModelVersion, sample: str) -> list[Row]:
     ]
 
 
+@dataclass(frozen=True)
+class ThresholdRow:
+    """What a threshold reached on the validation tweets."""
+
+    name: str
+    threshold: float | None
+    figures: Json | None  # figure, value, low, high, positives; None: no threshold
+
+
+def threshold_rows(version: ModelVersion) -> list[ThresholdRow]:
+    """DA, then the tags. Empty for versions from before intervals were kept."""
+    reached = version.report.get("threshold_figures", {})
+    given = {"DA": version.threshold, **version.tag_thresholds}
+    return [
+        ThresholdRow(settings.VERDICT_DA if name == "DA" else name, given.get(name), figures)
+        for name, figures in reached.items()
+    ]
+
+
+def goal_words(version: ModelVersion) -> str:
+    """What the tags' thresholds were chosen for."""
+    goal = version.report.get("goal", {"name": "f1"})
+    if goal["name"] == "precision":
+        return f"a precision of {_percent(goal['precision'])}"
+    return {"f1": "the best F1 of each", "overall": "the best F1 of all together (mean of micro and macro)"}[
+        goal["name"]
+    ]
+
+
 def missing_reason(binary: Json | None) -> str:
     """Why a figure of this output is undefined; empty when all are there."""
     if binary is None or not binary["n"]:
@@ -124,7 +153,7 @@ def missing_reason(binary: Json | None) -> str:
     if not binary["positives"]:
         return "no tweet of this sample has it"
     if binary["threshold"] is None:
-        return "no threshold: too few examples to choose one, so nothing is predicted"
+        return "no threshold: too few examples to choose one, or the wanted precision is out of reach; nothing is predicted"
     if binary["precision"] is None:
         return "never predicted in this sample"
     return ""

@@ -44,16 +44,19 @@ def start_training(
     seed: int = 1,
     note: str = "",
     activate: bool = False,
+    goal: str = "f1",
+    precision: float = 0.8,
 ) -> ModelVersion:
     """A new version and its queued job (`version.job`). Raises AlreadyRunning while another training is.
 
-    The caller enqueues the job. `activate`: score when trained, and activate when the scores are published.
+    The caller enqueues the job. `activate`: score when trained, and activate when the scores are published. `goal`,
+    `precision`: what the tags' thresholds are chosen for, as ml.calibration.Goal has them.
     """
     with transaction.atomic():
         job = jobs.create_job(Job.Kind.TRAIN, exclusive_key=EXCLUSIVE_KEY, user=user)
         settle_versions()
         last = ModelVersion.objects.aggregate(last=Max("number"))["last"] or 0
-        job.detail = {"activate": activate, "number": last + 1}
+        job.detail = {"activate": activate, "number": last + 1, "goal": goal, "precision": precision}
         job.save(update_fields=["detail"])
         return ModelVersion.objects.create(
             number=last + 1,
@@ -113,8 +116,11 @@ def _train(version: ModelVersion, progress: Progress) -> None:
     from ml import train as ml_train  # TensorFlow; not before there is something to train on
 
     progress.report(detail={"examples": len(snapshot.examples), "tags": len(snapshot.tags)})
+    wanted = {
+        name: progress.job.detail[name] for name in ("goal", "precision") if name in progress.job.detail
+    }
     config = ml_train.Config(
-        architecture=version.architecture, seed=version.seed, term_pattern=snapshot.term_pattern
+        architecture=version.architecture, seed=version.seed, term_pattern=snapshot.term_pattern, **wanted
     )
     with tempfile.TemporaryDirectory(prefix="training-") as folder:
         out = Path(folder)

@@ -50,10 +50,17 @@ class Baseline:
         return result
 
 
-def regression(features: Any, truth: NDArray[np.float32], weights: NDArray[np.float32], seed: int) -> Any:
-    """Fitted on what has a weight; None when that is of one class only."""
+def regression(
+    features: Any,
+    truth: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    seed: int,
+    *,
+    tolerance: float = 1e-4,
+) -> Any:
+    """Fitted on what has a weight; None when that is of one class only. `tolerance`: of the gradient, relative."""
     judged = np.flatnonzero(weights > 0)
     if len(np.unique(truth[judged])) < 2:
         return None
-    model = LogisticRegression(C=C, max_iter=1000, solver="liblinear", random_state=seed)
+    model = LogisticRegression(C=C, max_iter=1000, solver="liblinear", random_state=seed, tol=tolerance)
     return model.fit(features[judged], truth[judged] > 0, sample_weight=weights[judged])

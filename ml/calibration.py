@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logit
+from scipy.stats import binomtest
 
 MIN_POSITIVES = 5  # in validation; with fewer, a threshold or a slope would be noise
 SMALLEST_PRIOR = 1e-5
+GOALS = ("f1", "overall", "precision")
 
 
 @dataclass(frozen=True)
@@ -86,24 +88,163 @@ def prior_shift(old: float, new: float) -> float:
     return float(logit(new) - logit(old))
 
 
-def best_threshold(probabilities: NDArray[np.float64], truth: NDArray[np.float32]) -> float | None:
-    """The threshold with the best F1 on these tweets: half-way to the next score below. None: too few positives.
+@dataclass(frozen=True)
+class Goal:
+    """What the tags' thresholds are chosen for.
 
-    With a dozen positives the best F1 is that of a lucky tweet. So each tweet counts half as it was judged, and half
-    as it is expected to be at its score (Platt), which with many positives comes to the same threshold.
+    name: f1, the best F1 of each tag. overall: the best mean of micro and macro F1 of all tags together, which
+    spends fewer false alarms on rare tags. precision: the lowest threshold of each tag at which `precision` is reached.
     """
-    positives = float(truth.sum())
-    if positives < MIN_POSITIVES or positives == len(truth):
+
+    name: str = "f1"
+    precision: float = 0.8  # wanted, above 0 and below 1
+
+    def __post_init__(self) -> None:
+        if self.name not in GOALS:
+            raise ValueError(f"Unknown goal {self.name!r}: choose one of {', '.join(GOALS)}.")
+        if not 0 < self.precision < 1:
+            raise ValueError(
+                f"A precision of {self.precision} cannot be reached for: choose one between 0 and 1."
+            )
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """The tweets judged for one output, from the highest score down. Place k: the k + 1 highest are predicted.
+
+    With a dozen positives the best figure is that of a lucky tweet. So each tweet counts half as it was judged, and
+    half as it is expected to be at its score (Platt), which with many positives comes to the same threshold.
+    """
+
+    scores: NDArray[np.float64]
+    hits: NDArray[np.float64]  # positives among the predicted, counted so
+    judged_hits: NDArray[np.float64]  # the same as judged
+    positives: float
+    possible: NDArray[np.bool_]  # no two equal scores on both sides
+
+    @classmethod
+    def of(cls, probabilities: NDArray[np.float64], truth: NDArray[np.float32]) -> _Ranking | None:
+        """None: too few positives, or no negative."""
+        positives = float(truth.sum())
+        if positives < MIN_POSITIVES or positives == len(truth):
+            return None
+        log_odds = logit(np.clip(probabilities, 1e-9, 1 - 1e-9))
+        counted = (truth + platt(log_odds, truth)(log_odds)) / 2
+        order = np.argsort(-probabilities, kind="stable")
+        scores = probabilities[order]
+        return cls(
+            scores, np.cumsum(counted[order]), np.cumsum(truth[order], dtype=np.float64), float(counted.sum()),
+            np.append(scores[:-1] > scores[1:], True),
+        )  # fmt: skip
+
+    def predicted(self) -> NDArray[np.float64]:
+        return np.arange(1, len(self.scores) + 1, dtype=np.float64)
+
+    def f1(self) -> NDArray[np.float64]:
+        return np.where(self.possible, 2 * self.hits / (self.predicted() + self.positives), -1)
+
+    def threshold(self, place: int) -> float:
+        """Half-way to the next score below."""
+        below = self.scores[place + 1] if place + 1 < len(self.scores) else 0.0
+        return float((self.scores[place] + below) / 2)
+
+
+def best_threshold(probabilities: NDArray[np.float64], truth: NDArray[np.float32]) -> float | None:
+    """The threshold with the best F1 on these tweets. None: too few positives."""
+    ranking = _Ranking.of(probabilities, truth)
+    return ranking.threshold(int(np.argmax(ranking.f1()))) if ranking else None
+
+
+def tag_thresholds(
+    probabilities: NDArray[np.floating[Any]], truth: NDArray[np.float32], goal: Goal
+) -> list[float | None]:
+    """One threshold per tag. None: too few positives, or no threshold that reaches the goal.
+
+    probabilities, truth: [n, tags], NaN where there is no opinion, or where a tag was not judged.
+    """
+    rankings = []
+    for p, y in zip(probabilities.T, truth.T, strict=True):
+        judged = ~np.isnan(y) & ~np.isnan(p)
+        rankings.append(_Ranking.of(p[judged].astype(np.float64), y[judged]))
+    some = [ranking for ranking in rankings if ranking is not None]
+    if goal.name == "precision":
+        places: list[int | None] = [_lowest_place(ranking, goal.precision) for ranking in some]
+    elif goal.name == "overall":
+        places = list(_best_places(some))
+    else:
+        places = [int(np.argmax(ranking.f1())) for ranking in some]
+    chosen = iter(
+        None if place is None else ranking.threshold(place)
+        for ranking, place in zip(some, places, strict=True)
+    )
+    return [None if ranking is None else next(chosen) for ranking in rankings]
+
+
+def _lowest_place(ranking: _Ranking, precision: float) -> int | None:
+    """The last place with this precision, and with enough right ones to speak of one."""
+    reached = (ranking.hits >= precision * ranking.predicted()) & (ranking.judged_hits >= MIN_POSITIVES)
+    places = np.flatnonzero(reached & ranking.possible)
+    return int(places[-1]) if len(places) else None
+
+
+def _best_places(rankings: list[_Ranking], rounds: int = 5) -> list[int]:
+    """Places with the best sum of micro and macro F1: one tag after the other is moved to where it does most for
+    both, the others held still, until none moves."""
+    scores = [ranking.f1() for ranking in rankings]
+    sizes = [ranking.predicted() + ranking.positives for ranking in rankings]
+    places = [int(np.argmax(score)) for score in scores]
+    for _ in range(rounds):
+        before = list(places)
+        for k, ranking in enumerate(rankings):
+            others = [j for j in range(len(rankings)) if j != k]
+            hits = sum(rankings[j].hits[places[j]] for j in others)
+            size = sum(sizes[j][places[j]] for j in others)
+            micro = 2 * (hits + ranking.hits) / (size + sizes[k])
+            both = micro + scores[k] / len(rankings)
+            places[k] = int(np.argmax(np.where(ranking.possible, both, -1)))
+        if places == before:
+            break
+    return places
+
+
+def reached(
+    probabilities: NDArray[np.float64], truth: NDArray[np.float32], threshold: float | None, goal: Goal
+) -> dict[str, Any] | None:
+    """What a threshold reached on these tweets: the figure that the goal names, with a 95 % interval.
+
+    Precision: Wilson's interval (Wilson 1927). F1: the percentiles of 2,000 bootstrap samples of the four counts. The
+    threshold is held still; where it was chosen on these very tweets, the figure flatters. None without a threshold.
+    """
+    judged = ~np.isnan(truth) & ~np.isnan(probabilities)
+    if threshold is None or not judged.any():
         return None
-    log_odds = logit(np.clip(probabilities, 1e-9, 1 - 1e-9))
-    counted = (truth + platt(log_odds, truth)(log_odds)) / 2
-    order = np.argsort(-probabilities, kind="stable")
-    ranked, hits = probabilities[order], np.cumsum(counted[order])
-    f1 = 2 * hits / (np.arange(1, len(ranked) + 1) + counted.sum())
-    last_of_its_score = np.append(ranked[:-1] > ranked[1:], True)
-    best = int(np.argmax(np.where(last_of_its_score, f1, -1)))
-    below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
-    return float((ranked[best] + below) / 2)
+    y, predicted = truth[judged] > 0, probabilities[judged] >= threshold
+    cells = np.array(
+        [(y & predicted).sum(), (~y & predicted).sum(), (y & ~predicted).sum(), (~y & ~predicted).sum()]
+    )
+    result = {"positives": int(y.sum()), "predicted": int(predicted.sum())}
+    if goal.name == "precision":
+        if not predicted.any():
+            return None
+        share = binomtest(int(cells[0]), int(predicted.sum()))
+        interval = share.proportion_ci(method="wilson")
+        figures = {"value": float(share.statistic), "low": float(interval.low), "high": float(interval.high)}
+        return {"figure": "precision", **figures, **result}
+    drawn = np.random.default_rng(0).multinomial(len(y), cells / len(y), size=2_000)
+    low, high = np.quantile(_f1(drawn), [0.025, 0.975])
+    return {
+        "figure": "F1",
+        "value": float(_f1(cells[None])[0]),
+        "low": float(low),
+        "high": float(high),
+        **result,
+    }
+
+
+def _f1(cells: NDArray[np.int64]) -> NDArray[np.float64]:
+    """From counts [n, 4]: true positives, false positives, false negatives, true negatives."""
+    hits = 2.0 * cells[:, 0]
+    return np.asarray(hits / np.maximum(hits + cells[:, 1] + cells[:, 2], 1))
 
 
 def describe(scales: list[Scale], names: list[str]) -> dict[str, Any]:

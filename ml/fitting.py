@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 from ml.network import Tagger, clear_unknown, rows_of
-from ml.text import Bags
+from ml.text import Bags, batches
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -48,6 +48,7 @@ class Schedule:
     tag_loss: float  # weight of the tags' mean loss beside that of the verdict
     term_deletion: float
     seed: int
+    tags_by_sum: bool = True  # whether the sum learns the tags; if not, the convolution alone does
 
 
 def fit(
@@ -65,13 +66,15 @@ def fit(
         if variables
     ]
     variables = [*wide, *deep]
+    is_table = [any(variable is one for one in wide if one is not model.bias) for variable in variables]
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def step(hashed: tf.Tensor, lengths: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             logits = model.logits(hashed, *rows_of(lengths), training=True)
             loss = masked_loss(logits, targets, weights, schedule.tag_loss)
-        gradients = iter(tape.gradient(loss, variables))
+        found = tape.gradient(loss, variables)
+        gradients = iter(found if schedule.tags_by_sum else _without_tags(found, is_table))
         for mine, optimiser in groups:
             optimiser.apply([next(gradients) for _ in mine], mine)
         return loss
@@ -117,6 +120,16 @@ def _optimiser(variables: list[Any], rate: float, decay: float, epsilon: float, 
     return optimiser
 
 
+def _without_tags(gradients: list[Any], is_table: list[bool]) -> list[Any]:
+    """The gradients, those of tables for the verdict's column alone. A table that is not in use has none."""
+    return [
+        tf.convert_to_tensor(gradient) * tf.one_hot(0, gradient.shape[1])
+        if table and gradient is not None
+        else gradient
+        for gradient, table in zip(gradients, is_table, strict=True)
+    ]
+
+
 def masked_loss(logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, tag_loss: float) -> tf.Tensor:
     """Cross-entropy of the verdict + `tag_loss` × of the tags, over judged cells only; a mean over the batch."""
     cells = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits) * weights
@@ -132,6 +145,12 @@ def logits_of(model: Tagger, bags: Bags, batch: int = 4096) -> NDArray[np.float3
         ).numpy()
         for start in range(0, len(bags), batch)
     ]
+    return np.concatenate(parts) if parts else np.zeros((0, model.shape_.outputs), np.float32)
+
+
+def logits_of_texts(model: Tagger, texts: Sequence[str]) -> NDArray[np.float32]:
+    """The same from the texts themselves: with the subwords of unknown words, of which a bag says nothing."""
+    parts = [model.compiled_of_joined(batch).numpy() for batch in batches(texts, 2048)]
     return np.concatenate(parts) if parts else np.zeros((0, model.shape_.outputs), np.float32)
 
 

@@ -4,13 +4,14 @@ fast      every known word (and, if wanted, every known pair of neighbouring wor
           summed over the text and divided by the square root of their number: logistic regression on hashed words
           (Weinberger et al. 2009), all outputs at once.
 accurate  the same, plus a convolution over pre-trained word vectors with the maximum over the text (Kim 2014), as in
-          Cheng et al. 2016, wide and deep: the sum remembers words, the convolution generalises between them.
+          Cheng et al. 2016, wide and deep: the sum remembers words, the convolution generalises between them. For the
+          tags, unknown words are read by their spelling: the sum of weights of their subwords (ml.solving finds them).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -31,6 +32,7 @@ class Vocabulary:
 
     words: NDArray[np.int32]
     pairs: NDArray[np.int32]
+    subwords: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Shape:
     word_dims: int = 0  # of the pre-trained word vectors, 50 to 200
     filters: int = 0  # of the convolution, per width
     length: int = 0  # words that the convolution reads
+    subwords: bool = False  # whether unknown words count by their subwords, for the tags
 
 
 def _row_of(buckets: NDArray[np.int32]) -> tf.Tensor:
@@ -81,6 +84,10 @@ class Tagger(keras.Model):  # type: ignore[misc]
             lambda hashed, lengths: self.logits(hashed, *rows_of(lengths)),
             input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int32)],
         )
+        self.subword_table: Any = None
+        self.compiled_of_joined = tf.function(self.of_joined, input_signature=[tf.TensorSpec([], tf.string)])
+        if shape.subwords:
+            self.add_subwords(vocabulary.subwords)
         self.built = True
 
     def _table(self, name: str, rows: int, dims: int) -> Any:
@@ -91,7 +98,33 @@ class Tagger(keras.Model):  # type: ignore[misc]
 
     def of_joined(self, whole: tf.Tensor) -> tf.Tensor:
         """The same from a scalar string that `text.joined` made: the fast way in."""
-        return self.logits(*text.buckets(whole))
+        found, hashed, rows, count = text.words_and_buckets(whole)
+        result = self.logits(hashed, rows, count)
+        return result if self.subword_table is None else result + self._spelled(found, hashed, rows, count)
+
+    def add_subwords(self, subwords: NDArray[np.int32]) -> None:
+        """After training: a table of weights for the subwords of unknown words, all zero. To be called once.
+
+        What subwords add to a known word is part of that word's row, so they cost nothing there.
+        """
+        self.shape_ = replace(self.shape_, subwords=True)
+        self.vocabulary = replace(self.vocabulary, subwords=subwords)
+        self.row_of_subword = _row_of(subwords)
+        zeros = np.zeros((len(subwords) + 1, self.shape_.outputs), np.float32)
+        self.subword_table = tf.Variable(zeros, trainable=False, name="subword_table")
+
+    def _spelled(self, found: tf.Tensor, hashed: tf.Tensor, rows: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        """What the subwords of unknown words add: the sum over the text, divided by √(all words)."""
+        unknown = tf.where(tf.equal(tf.gather(self.row_of_word, hashed), 0))[:, 0]
+        subwords = text.subword_buckets(tf.gather(found, unknown))
+        known = tf.gather(self.row_of_subword, tf.maximum(subwords, 0)) * tf.cast(subwords >= 0, tf.int32)
+        used = tf.where(known > 0)
+        sums = tf.sparse.segment_sum(
+            tf.convert_to_tensor(self.subword_table), tf.gather_nd(known, used),
+            tf.gather(tf.gather(rows, unknown), used[:, 0]), num_segments=count,
+        )  # fmt: skip
+        words = tf.math.unsorted_segment_sum(tf.ones_like(rows, tf.float32), rows, count)
+        return sums / tf.sqrt(tf.maximum(words, 1.0))[:, None]
 
     def logits(
         self, hashed: tf.Tensor, rows: tf.Tensor, count: tf.Tensor, *, training: bool = False
@@ -191,6 +224,8 @@ class Tagger(keras.Model):  # type: ignore[misc]
     def named_weights(self) -> dict[str, Any]:
         """Every trained weight by a name that is the same in each process."""
         named = {name: getattr(self, name) for name in ("bias", *TABLES) if hasattr(self, name)}
+        if self.subword_table is not None:
+            named["subword_table"] = self.subword_table
         layers = [*self.convolutions, self.deep] if self.shape_.architecture == "accurate" else []
         return named | {f"{layer.name}.{weight.name}": weight for layer in layers for weight in layer.weights}
 
@@ -206,7 +241,10 @@ class Tagger(keras.Model):  # type: ignore[misc]
     def state(self) -> dict[str, NDArray[Any]]:
         """All weights by name, and the vocabulary: what `restore` reads."""
         weights = {name: weight.numpy() for name, weight in self.named_weights().items()}
-        return {**weights, "words": self.vocabulary.words, "pairs": self.vocabulary.pairs}
+        named = {"words": self.vocabulary.words, "pairs": self.vocabulary.pairs}
+        if self.subword_table is not None:
+            named["subwords"] = self.vocabulary.subwords
+        return {**weights, **named}
 
     def round_to_half(self) -> None:
         """Round the weights to what 16 bits hold, which is how they are saved."""
@@ -215,7 +253,10 @@ class Tagger(keras.Model):  # type: ignore[misc]
 
     @classmethod
     def restore(cls, shape: Shape, state: Mapping[str, NDArray[Any]]) -> Tagger:
-        model = cls(shape, Vocabulary(words=state["words"], pairs=state["pairs"]))
+        vocabulary = Vocabulary(words=state["words"], pairs=state["pairs"])
+        if shape.subwords:
+            vocabulary = replace(vocabulary, subwords=state["subwords"])
+        model = cls(shape, vocabulary)
         for name, weight in model.named_weights().items():
             weight.assign(state[name].astype(np.float32))
         return model

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 BUCKETS = 1 << 22  # 100,000 known words leave a new word a chance of 2 % to be mistaken for one of them
 BYTES = 2_000  # of a text that are read: a tweet has at most 1,120
+LETTERS = 20  # bytes of a word, with its two ends, of which the subwords are read
+RUNS = (2, 3, 4, 5)  # bytes in a subword
 BOUNDARY = b"\x1e"  # between texts: ASCII's record separator
 _FOREIGN = r"[\x00\x1e]"  # no text may bring its own boundary, nor NUL, at which the Unicode functions stop
 
@@ -94,8 +96,13 @@ def words(whole: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
 
 def buckets(whole: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The words' buckets, int32 [total]; the text of each, int64 [total], sorted; and n, the number of texts."""
+    return words_and_buckets(whole)[1:]
+
+
+def words_and_buckets(whole: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The same, and before them the words themselves, string [total]."""
     found, rows, count = _split(whole)
-    return _bucket(found), rows, count
+    return found, _bucket(found), rows, count
 
 
 def pair_buckets(hashed: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -108,6 +115,26 @@ def pair_buckets(hashed: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
     mixed = tf.bitwise.bitwise_and(tf.bitwise.right_shift(mixed, 29), BUCKETS - 1)
     together = tf.where(tf.equal(rows[:-1], rows[1:]))[:, 0]
     return tf.cast(tf.gather(mixed, together), tf.int32), together
+
+
+def subword_buckets(found: tf.Tensor) -> tf.Tensor:
+    """Buckets of all runs of 2 to 5 bytes in each word: string [n] → int32 [n, places], −1 where there is none.
+
+    A word's beginning and end are bytes of their own, and of a word longer than LETTERS bytes the rest is not read.
+    """
+    marked = tf.strings.join([tf.fill(tf.shape(found), "\x02"), found, tf.fill(tf.shape(found), "\x03")])
+    codes = tf.cast(tf.io.decode_raw(marked, tf.uint8, fixed_length=LETTERS), tf.int64)
+    lengths = tf.strings.length(marked)[:, None]
+    parts = []
+    for width in RUNS:
+        starts = LETTERS - width + 1
+        mixed = tf.fill([tf.shape(found)[0], starts], tf.constant(width, tf.int64))
+        for place in range(width):
+            mixed = mixed * 0x100000001B3 + codes[:, place : place + starts]
+        mixed = tf.bitwise.right_shift(mixed * 0x2545F4914F6CDD1D, 29)
+        mixed = tf.cast(tf.bitwise.bitwise_and(mixed, BUCKETS - 1), tf.int32)
+        parts.append(tf.where(tf.range(starts)[None, :] <= lengths - width, mixed, -1))
+    return tf.concat(parts, axis=1)
 
 
 _DROPPED_IN_PYTHON = re.compile(r"(?:https?://|www\.)\S+|@\w+|&\w+;", re.ASCII | re.IGNORECASE)
@@ -140,6 +167,33 @@ def batches(texts: Sequence[str], size: int = 8192) -> Iterator[tf.Tensor]:
 def _buckets_and_lengths(whole: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     hashed, rows, count = buckets(whole)
     return hashed, tf.math.bincount(tf.cast(rows, tf.int32), minlength=count)
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])  # type: ignore[untyped-decorator]
+def _words_and_buckets(whole: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return words_and_buckets(whole)[:2]
+
+
+def spellings(
+    texts: Sequence[str], further: Sequence[str] = (), *, among: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Every word of the texts, and those `among` the words of further texts: buckets, int32 [words], ascending, and
+    subwords as `subword_buckets` gives them.
+    """
+    spelled: dict[int, bytes] = {}
+    for some, wanted in ((further, among), (texts, None)):
+        for batch in batches(some):
+            found, hashed = (part.numpy() for part in _words_and_buckets(batch))
+            names, places = np.unique(hashed, return_index=True)
+            if wanted is not None:
+                kept = np.isin(names, wanted)
+                names, places = names[kept], places[kept]
+            spelled.update(zip(names.tolist(), found[places].tolist(), strict=True))
+    names = np.array(sorted(spelled), np.int32)
+    words = [spelled[name] for name in names.tolist()]
+    parts = [subword_buckets(tf.constant(words[k : k + 8192])).numpy() for k in range(0, len(words), 8192)]
+    width = sum(LETTERS - run + 1 for run in RUNS)
+    return names, np.concatenate([np.zeros((0, width), np.int32), *parts])
 
 
 class Bags:

@@ -45,6 +45,11 @@ Progress = Callable[[dict[str, Any]], None]
 
 ARCHITECTURES = ("fast", "accurate", "cascade")
 PASSES = {"fast": 5, "accurate": 3}  # over the training texts
+TAGS_PASSES = 6  # the same where there is no verdict
+TAGS_BATCH, TAGS_RATE = (
+    128,
+    0.3,
+)  # the largest batch there, and what the learning rate of words is multiplied by
 SPLITS = ("train", "validation", "test")
 MIN_TRAINING = 20  # judged texts in the train split; with fewer there is nothing to learn from
 TAG_NEGATIVES = (
@@ -84,13 +89,16 @@ class Config:
     term_pattern: str = ""  # RE2: the rule terms
     term_deletion: float = 0.3  # share of the texts from which they are deleted, anew in every epoch
     corpus_prior: float | None = None  # share of DA in the corpus; None: estimated
+    goal: str = "f1"  # of the tags' thresholds: f1 | overall | precision, see ml.calibration.Goal
+    precision: float = 0.8  # wanted, where that is the goal
     cascade_share: float = 0.04  # cascade: share of the corpus that accurate reads again, 0.01 to 0.1
 
     def networks(self) -> tuple[str, ...]:
         return ("fast", "accurate") if self.architecture == "cascade" else (self.architecture,)
 
     def passes(self) -> int:
-        return sum(self.epochs or PASSES[name] for name in self.networks())
+        default = PASSES if self.task == "verdict" else dict.fromkeys(PASSES, TAGS_PASSES)
+        return sum(self.epochs or default[name] for name in self.networks())
 
 
 def train(  # noqa: PLR0915 - the whole path, in order
@@ -122,7 +130,6 @@ def train(  # noqa: PLR0915 - the whole path, in order
     examples = examples.reset_index(drop=True)
     truth = _truth(examples, tags)
     part = {name: np.flatnonzero((examples["split"] == name).to_numpy()) for name in SPLITS}
-    notes: dict[str, str] = {}
 
     # 1. Texts become buckets once; the variants without rule terms are further bags.
     report_progress({"stage": "Reading texts"})
@@ -131,8 +138,9 @@ def train(  # noqa: PLR0915 - the whole path, in order
     training = _training_examples(
         [texts[i] for i in part["train"]], targets[part["train"]], weights[part["train"]], config
     )
+    validation_texts = [texts[i] for i in part["validation"]]
     validation = fitting.Examples(
-        text.Bags.of([texts[i] for i in part["validation"]]), targets[part["validation"]], _judged_weights(truth, weights)[part["validation"]]
+        text.Bags.of(validation_texts), targets[part["validation"]], _judged_weights(truth, weights)[part["validation"]]
     )  # fmt: skip
 
     # 2. Each network: word vectors from the unlabelled texts; epochs, of which the best by average precision on
@@ -149,8 +157,9 @@ def train(  # noqa: PLR0915 - the whole path, in order
         one = replace(config, architecture=architecture)
         told = _numbered_on(report_progress, done=len(epochs), total=config.passes())
         network, history = _network(
-            training=training, validation=validation, tag_weights=tag_weights, config=one, report_progress=told,
-            word_vectors=word_vectors if architecture == "accurate" else None,
+            training=training, validation=validation, texts=[texts[i] for i in part["train"]],
+            validation_texts=validation_texts, unlabelled=unlabelled, tag_weights=tag_weights, config=one,
+            report_progress=told, word_vectors=word_vectors if architecture == "accurate" else None,
         )  # fmt: skip
         networks.append(network)
         epochs += [{**epoch, "epoch": len(epochs) + epoch["epoch"]} for epoch in history]
@@ -158,9 +167,8 @@ def train(  # noqa: PLR0915 - the whole path, in order
     # 3. Calibrate on validation, correct for the prior of the corpus, choose thresholds.
     report_progress({"stage": "Calibrating"})
     corpus_texts = list(prior_sample[:PRIOR_SAMPLE]) or _prior_sample(examples, unlabelled)
-    corpus_bags = text.Bags.of(corpus_texts)
-    logits = [fitting.logits_of(network, validation.bags) for network in networks]
-    corpus_logits = [fitting.logits_of(network, corpus_bags) for network in networks]
+    logits = [fitting.logits_of_texts(network, validation_texts) for network in networks]
+    corpus_logits = [fitting.logits_of_texts(network, corpus_texts) for network in networks]
     held_truth = truth[part["validation"]]
     scales, mix_prior = _scales(logits[0], held_truth, targets, weights, part["train"])
     join = None
@@ -179,9 +187,9 @@ def train(  # noqa: PLR0915 - the whole path, in order
         shift = calibration.prior_shift(mix_prior, prior)
         odds[:, 0] += shift
         scales = [scales[0].shifted(shift), *scales[1:]]
-    thresholds = _thresholds(
-        expit(odds), held_truth, tags, notes, _at_half(shift) if prior is not None else None
-    )
+    goal = calibration.Goal(config.goal, config.precision)
+    fallback = _at_half(shift) if prior is not None else None
+    thresholds, notes = _thresholds(expit(odds), held_truth, tags, fallback=fallback, goal=goal)
 
     # 4. Save; everything reported below comes from the file as saved.
     out.mkdir(parents=True, exist_ok=True)
@@ -216,7 +224,8 @@ def train(  # noqa: PLR0915 - the whole path, in order
     )  # fmt: skip
     is_test = np.isin(held_out, part["test"])
     baseline_thresholds = [
-        _threshold(figures.baseline[~is_test, k], truth[held_out][~is_test, k]) for k in range(len(names))
+        _threshold(figures.baseline[~is_test, 0], truth[held_out][~is_test, 0]),
+        *calibration.tag_thresholds(figures.baseline[~is_test, 1:], truth[held_out][~is_test, 1:], goal),
     ]
 
     def samples_of(rows: NDArray[np.bool_]) -> dict[str, Any]:
@@ -231,7 +240,8 @@ def train(  # noqa: PLR0915 - the whole path, in order
     spent = time.monotonic() - started
     report = {
         "task": config.task, "tags": tags, "seconds": spent, "epochs": epochs, "counts": _counts(examples, truth, tags),
-        "thresholds": description["thresholds"], "threshold_notes": notes,
+        "thresholds": description["thresholds"], "threshold_notes": notes, "goal": asdict(goal),
+        "threshold_figures": _threshold_figures(expit(odds), held_truth, names, thresholds, goal),
         "calibration": {"method": "Platt", **calibration.describe(scales, names)},
         "prior": description["prior"], "samples": samples,
         "words_per_second": int(training.bags.lengths.sum()) * len(epochs) / max(spent, 1e-9),
@@ -263,6 +273,7 @@ def _check(examples: pd.DataFrame, tags: list[str], config: Config) -> None:
         )
     if config.task not in ("verdict", "tags", "classes"):
         raise ValueError(f"Unknown task {config.task!r}: choose verdict, tags or classes.")
+    calibration.Goal(config.goal, config.precision)  # raises
     if config.task != "verdict" and config.architecture == "cascade":
         raise ValueError("A cascade ranks by the verdict, and there is none here: choose fast or accurate.")
     columns = [
@@ -441,6 +452,9 @@ def _network(
     *,
     training: fitting.Examples,
     validation: fitting.Examples,
+    texts: list[str],
+    validation_texts: list[str],
+    unlabelled: Sequence[str],
     word_vectors: pretraining.WordVectors | None,
     tag_weights: NDArray[np.float32],
     config: Config,
@@ -452,10 +466,18 @@ def _network(
     model.bias.assign(_base_rates(training.targets, training.weights))
     schedule = fitting.Schedule(
         epochs=config.passes(), batch=config.batch, rate=config.rate, deep_rate=config.deep_rate, decay=config.decay,
-        tag_loss=config.tag_loss if config.task == "verdict" else 1.0, term_deletion=config.term_deletion, seed=config.seed,
+        tag_loss=config.tag_loss, term_deletion=config.term_deletion, seed=config.seed,
     )  # fmt: skip
+    if config.task != "verdict":  # a few thousand texts, not a few hundred thousand: smaller and slower steps
+        schedule = replace(
+            schedule, batch=min(config.batch, TAGS_BATCH), rate=config.rate * TAGS_RATE, tag_loss=1.0,
+            tags_by_sum=config.architecture != "accurate",
+        )  # fmt: skip
     history = fitting.fit(model, training, validation, schedule, report_progress)
-    solving.solve_tags(model, training, tag_weights, seed=config.seed, report=report_progress)
+    solving.solve_tags(
+        model, training, tag_weights, texts=texts, unlabelled=unlabelled, validation=validation,
+        validation_texts=validation_texts, seed=config.seed, report=report_progress,
+    )  # fmt: skip
     model.round_to_half()
     return model, history
 
@@ -570,24 +592,49 @@ def _thresholds(
     probabilities: NDArray[np.float64],
     truth: NDArray[np.float32],
     tags: list[str],
-    notes: dict[str, str],
+    *,
     fallback: float | None,
-) -> list[float | None]:
-    """Best F1 on validation. Fills `notes` where there are too few positives for one. `fallback`: for DA; None where
-    there is no verdict."""
-    thresholds: list[float | None] = []
+    goal: calibration.Goal,
+) -> tuple[list[float | None], dict[str, str]]:
+    """Of DA the best F1 on validation, of the tags the goal; and why there is none, by name. `fallback`: for DA; None
+    where there is no verdict."""
+    notes = {}
+    chosen = [
+        _threshold(probabilities[:, 0], truth[:, 0]),
+        *calibration.tag_thresholds(probabilities[:, 1:], truth[:, 1:], goal),
+    ]
     for output, name in enumerate(["DA", *tags]):
-        threshold = _threshold(probabilities[:, output], truth[:, output])
-        if threshold is None and (output or fallback is not None):
-            positives = int(np.nansum(truth[:, output]))
+        positives = int(np.nansum(truth[:, output]))
+        if chosen[output] is not None or (output == 0 and fallback is None):
+            continue
+        if positives < calibration.MIN_POSITIVES or goal.name != "precision":
             notes[name] = (
                 f"Only {positives} of the validation tweets are positive; at least {calibration.MIN_POSITIVES} are "
                 "needed to choose a threshold. " + (
                     "An even chance in the training mix is used." if name == "DA" else "Label more tweets with this tag."
                 )
             )  # fmt: skip
-        thresholds.append(fallback if threshold is None and output == 0 else threshold)
-    return thresholds
+        else:
+            notes[name] = (
+                f"No threshold reaches a precision of {goal.precision:g} on the validation tweets with at least "
+                f"{calibration.MIN_POSITIVES} right ones: this tag is not predicted. Ask for less, or label more tweets."
+            )
+    return [fallback if chosen[0] is None else chosen[0], *chosen[1:]], notes
+
+
+def _threshold_figures(
+    probabilities: NDArray[np.float64],
+    truth: NDArray[np.float32],
+    names: list[str],
+    thresholds: list[float | None],
+    goal: calibration.Goal,
+) -> dict[str, Any]:
+    """What each threshold reached on validation, with an interval."""
+    goals = [calibration.Goal(), *[goal] * (len(names) - 1)]
+    return {
+        name: calibration.reached(probabilities[:, k], truth[:, k], thresholds[k], goals[k])
+        for k, name in enumerate(names)
+    }
 
 
 # --- what comes out --------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ml import files
+from ml import calibration, files
 from ml.train import ARCHITECTURES, Config, train
 
 DESCRIPTION = """\
@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(_found(judged))
         config = Config(
             architecture=options.architecture, seed=options.seed, epochs=options.epochs, task=judged.task,
-            term_pattern=options.term_pattern, corpus_prior=options.corpus_prior,
+            term_pattern=options.term_pattern, corpus_prior=options.corpus_prior, goal=options.goal,
+            precision=options.precision,
         )  # fmt: skip
         report = train(
             judged.examples, tags=judged.tags, config=config, out=options.out, progress=_print_progress,
@@ -79,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         metavar="NAME",
         help="train, validation (or dev), test; default: split, if there",
+    )
+    parser.add_argument(
+        "--goal", choices=calibration.GOALS, default="f1", help="what the tags' thresholds are chosen for: the best F1 of "
+        "each tag; the best mean of micro and macro F1 overall; or the lowest threshold with the --precision wanted"
+    )  # fmt: skip
+    parser.add_argument(
+        "--precision", type=float, default=0.8, help="wanted of every tag; with --goal precision"
     )
     parser.add_argument("--architecture", choices=ARCHITECTURES, default="fast")
     parser.add_argument("--seed", type=int, default=1)

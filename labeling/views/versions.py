@@ -79,6 +79,25 @@ class RetrainForm(forms.Form):
         initial=1,
         help_text="The same labels, settings and seed give the same figures.",
     )
+    goal = forms.ChoiceField(
+        choices=[
+            ("f1", "finds and errs evenly: the best F1 of each tag"),
+            ("overall", "the same for all tags together: fewer false alarms of rare tags"),
+            ("precision", "a wanted precision of each tag"),
+        ],
+        initial="f1",
+        required=False,
+        label="A tag’s threshold",
+        help_text="From which probability on a tweet gets a tag. The verdict’s threshold is always that of the best F1.",
+    )
+    precision = forms.FloatField(
+        min_value=0.05,
+        max_value=0.99,
+        initial=0.8,
+        required=False,
+        label="Wanted precision",
+        help_text="With the last choice: 0.8 lets 2 of 10 tags given be wrong. A tag that cannot reach it is not given.",
+    )
     note = forms.CharField(
         max_length=200, required=False, help_text="What is new about this version? Shown in the list."
     )
@@ -93,7 +112,8 @@ def retrain(request: HttpRequest) -> HttpResponseBase:
     form = RetrainForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            version = training.start_training(user=_user(request), **form.cleaned_data)
+            wanted = {name: value for name, value in form.cleaned_data.items() if value not in ("", None)}
+            version = training.start_training(user=_user(request), **wanted)
         except AlreadyRunning:
             messages.warning(request, "A training is already running: wait for it, or cancel it first.")
             running = _running()
@@ -200,6 +220,8 @@ def _detail(version: ModelVersion, sample: str, head: str) -> dict[str, Any]:
         "chart_data": reports.chart_data(models),
         "curve_table": reports.curve_table(models),
         "snapshot": reports.snapshot_table(version),
+        "threshold_rows": reports.threshold_rows(version),
+        "goal_words": reports.goal_words(version),
         "flagged_drawn": flagged,
         "drawn": drawn,
         "scored_general": version.score_summary.get("sources", {}).get("2"),

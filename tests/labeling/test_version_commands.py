@@ -61,6 +61,12 @@ def test_train_says_what_is_missing():
     assert ModelVersion.objects.get().state == ModelVersion.State.FAILED
 
 
+def test_train_refuses_a_precision_that_is_no_share():
+    with pytest.raises(CommandError, match="above 0 and below 1"):
+        call_command("train", "--goal", "precision", "--precision", "80")
+    assert not ModelVersion.objects.exists()
+
+
 def test_train_refuses_beside_another_training():
     training.start_training(user=None)
     with pytest.raises(CommandError, match="already queued or running"):

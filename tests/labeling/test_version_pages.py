@@ -87,6 +87,8 @@ def test_retraining_starts_one_job_and_a_second_is_refused_with_the_way_to_the_f
         "negatives": "500",
         "seed": "7",
         "note": "more labels",
+        "goal": "precision",
+        "precision": "0.9",
         "activate": "on",
     }
     with django_capture_on_commit_callbacks(execute=True):
@@ -100,7 +102,8 @@ def test_retraining_starts_one_job_and_a_second_is_refused_with_the_way_to_the_f
         7,
         "more labels",
     )
-    assert job_of(version).detail["activate"] is True
+    detail = job_of(version).detail
+    assert (detail["activate"], detail["goal"], detail["precision"]) == (True, "precision", 0.9)
     assert version.created_by == reviewer
     answer = client.post(url("retrain"), form, follow=True)
     assert ModelVersion.objects.count() == 1
@@ -114,6 +117,8 @@ def test_a_wrong_form_says_what_is_wrong_and_starts_nothing(reviewer, client_of)
         url("retrain"), {"architecture": "huge", "negatives": "-1", "seed": "1"}
     )
     assert answer.status_code == 400
+    form = {"architecture": "fast", "negatives": "5", "seed": "1", "goal": "precision", "precision": "90"}
+    assert "less than or equal to 0.99" in client_of(reviewer).post(url("retrain"), form).content.decode()
     assert not Job.objects.exists()
 
 
@@ -122,6 +127,7 @@ def test_fields_that_are_not_in_the_form_change_nothing(reviewer, client_of):
     client_of(reviewer).post(url("retrain"), form)
     version = ModelVersion.objects.get()
     assert (version.number, version.is_active) == (1, False)
+    assert job_of(version).detail["goal"] == "f1"
 
 
 @pytest.fixture
@@ -214,9 +220,32 @@ def test_a_cascade_says_what_it_lost_and_on_which_sample(version, analyst, clien
     assert "too few general tweets outside the training" in client_of(analyst).get(address).content.decode()
 
 
+def test_thresholds_say_what_they_were_chosen_for_and_what_they_reached(version, analyst, client_of):
+    address = url("version-detail", version.number)
+    page = client_of(analyst).get(address).content.decode()
+    assert "tags for the best F1 of each." in page
+    assert "What each reached" not in page  # a version from before intervals were kept
+    name, *others = version.report["tags"]
+    figures = {
+        "figure": "precision",
+        "value": 0.871,
+        "low": 0.62,
+        "high": 0.961,
+        "positives": 31,
+        "predicted": 22,
+    }
+    version.report["threshold_figures"] = {"DA": None, name: figures, **dict.fromkeys(others)}
+    version.report["goal"] = {"name": "precision", "precision": 0.85}
+    version.save()
+    page = client_of(analyst).get(address).content.decode()
+    assert "tags for a precision of 85" in page
+    assert "precision 0.87 (0.62–0.96)" in page
+    assert "no threshold" in page
+
+
 def test_undefined_figures_are_dashes_with_a_reason(version, analyst, client_of):
     body = client_of(analyst).get(url("version-detail", version.number)).content.decode()
-    assert "too few examples to choose one, so nothing is predicted" in body
+    assert "too few examples to choose one, or the wanted precision is out of reach" in body
     assert "–" in body
 
 

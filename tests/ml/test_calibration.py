@@ -97,3 +97,85 @@ def test_equal_scores_stay_on_one_side_of_the_threshold():
 def test_no_threshold_without_both_enough_positives_and_a_negative(positives: int):
     truth = np.r_[np.ones(positives), np.zeros(20 - positives)].astype(np.float32)
     assert calibration.best_threshold(np.linspace(1, 0, 20), truth) is None
+
+
+def three_tags(count: int = 4_000):
+    """A frequent tag, a rarer one, and one that nobody has; the last fifth of the tweets was not judged."""
+    drawings = [drawn(prior, count, seed) for seed, prior in enumerate((0.3, 0.05, 0.0))]
+    p = np.stack([expit(logits).astype(np.float64) for logits, _ in drawings], axis=1)
+    truth = np.stack([truth for _, truth in drawings], axis=1)
+    truth[-count // 5 :] = np.nan
+    return p, truth
+
+
+def test_each_tag_gets_the_threshold_of_its_goal_and_a_tag_nobody_has_gets_none():
+    p, truth = three_tags()
+    judged = ~np.isnan(truth[:, 0])
+    best = calibration.tag_thresholds(p, truth, calibration.Goal())
+    assert best == [*(calibration.best_threshold(p[judged, k], truth[judged, k]) for k in (0, 1)), None]
+    precise = calibration.tag_thresholds(p, truth, calibration.Goal("precision", 0.6))
+    assert precise[2] is None
+    for k in (0, 1):
+        assert precise[k] is not None
+        chosen = p[judged, k] >= precise[k]
+        assert truth[judged, k][chosen].mean() == pytest.approx(0.6, abs=0.06)
+    lower = calibration.tag_thresholds(p, truth, calibration.Goal("precision", 0.4))
+    assert lower[0] < precise[0]  # type: ignore[operator]
+
+
+def test_a_precision_out_of_reach_gives_no_threshold():
+    rng = np.random.default_rng(0)
+    truth = (rng.random((500, 1)) < 0.1).astype(np.float32)
+    assert calibration.tag_thresholds(rng.random((500, 1)), truth, calibration.Goal("precision", 0.9)) == [
+        None
+    ]
+
+
+def test_the_overall_goal_has_the_best_mean_of_micro_and_macro():
+    p, truth = three_tags()
+    judged = ~np.isnan(truth[:, 0])
+
+    def mean(thresholds):
+        predicted = p[judged, :2] >= np.array(thresholds[:2], float)
+        hits = (predicted & (truth[judged, :2] > 0)).sum(axis=0)
+        sizes = predicted.sum(axis=0) + truth[judged, :2].sum(axis=0)
+        return hits.sum() / sizes.sum() + (hits / sizes).mean()
+
+    overall = calibration.tag_thresholds(p, truth, calibration.Goal("overall"))
+    assert overall[2] is None
+    best = max(
+        mean(pair) for pair in np.stack(np.meshgrid(*[np.linspace(0.1, 0.9, 33)] * 2), -1).reshape(-1, 2)
+    )
+    assert mean(overall) == pytest.approx(best, abs=0.01)
+    assert mean(overall) >= mean(calibration.tag_thresholds(p, truth, calibration.Goal())) - 0.002
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "message"), [("recall", 0.8, "f1, overall"), ("f1", 1.0, "between")]
+)
+def test_an_unknown_goal_is_refused(name: str, precision: float, message: str):
+    with pytest.raises(ValueError, match=message):
+        calibration.Goal(name, precision)
+
+
+def test_intervals_cover_what_a_threshold_reaches_elsewhere():
+    """95 % intervals from 200 samples of 400 tweets; the threshold does not depend on the samples."""
+    for goal, true_figure in ((calibration.Goal(), "f1"), (calibration.Goal("precision"), "precision")):
+        everything, all_truth = drawn(0.2, 200_000, seed=99)
+        predicted = expit(everything) >= 0.6
+        right = (predicted & (all_truth > 0)).sum()
+        size = (predicted.sum() + all_truth.sum()) / 2 if true_figure == "f1" else predicted.sum()
+        covered = 0
+        for seed in range(200):
+            logits, truth = drawn(0.2, 400, seed)
+            found = calibration.reached(expit(logits).astype(np.float64), truth, 0.6, goal)
+            assert found is not None
+            covered += found["low"] <= right / size <= found["high"]
+        assert 180 <= covered <= 199
+
+
+def test_nothing_is_said_of_what_was_not_judged_or_has_no_threshold():
+    p, truth = np.full(10, 0.5), np.full(10, np.nan, np.float32)
+    assert calibration.reached(p, truth, 0.5, calibration.Goal()) is None
+    assert calibration.reached(p, np.ones(10, np.float32), None, calibration.Goal()) is None
+    assert calibration.reached(p, np.ones(10, np.float32), 0.9, calibration.Goal("precision")) is None

@@ -11,13 +11,31 @@ pytestmark = pytest.mark.tensorflow
 
 
 @pytest.mark.parametrize("architecture", ["fast", "accurate"])
-def test_unknown_words_add_nothing(trained, architecture):
+def test_unknown_words_add_nothing_and_to_the_tags_of_accurate_their_subwords(trained, architecture):
     from ml import artefact
 
     model, _ = artefact.load(trained[architecture][0] / "model.zip")
-    nothing, unknown = model(np.array([b"", b"qqzx wwvk"])).numpy()
+    nothing, unknown, nearly = model(np.array([b"", b"\xf0\x9f\xa6\x84", b"vodkaaa"])).numpy()
     assert np.allclose(nothing, unknown, atol=1e-6)
     assert np.isfinite(nothing).all()
+    assert nothing[0] == nearly[0]
+    alcohol = 2
+    assert (nearly[alcohol] > nothing[alcohol] + 0.1) == (architecture == "accurate")
+
+
+def test_a_subword_adds_to_a_known_word_what_it_adds_to_an_unknown_one():
+    from ml.network import Shape, Tagger, Vocabulary
+    from ml.text import subword_buckets, words_and_buckets
+
+    _, hashed, _, _ = words_and_buckets(b"some words")
+    subwords = subword_buckets(np.array([b"other"])).numpy().ravel()
+    subwords = np.unique(subwords[subwords >= 0])
+    assert len(subwords) == 6 + 5 + 4 + 3
+    model = Tagger(Shape("fast", outputs=2), Vocabulary(hashed.numpy(), np.zeros(0, np.int32)))
+    model.add_subwords(subwords)
+    model.subword_table.assign(np.ones((len(subwords) + 1, 2), np.float32))
+    logits = model(np.array([b"some words", b"some other words other", b"", b"other"])).numpy()
+    assert np.allclose(logits[:, 1], [0, 2 * 18 / 2, 0, 18])
 
 
 def test_a_long_text_beside_it_does_not_change_a_short_one(trained):

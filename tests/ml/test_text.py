@@ -136,3 +136,24 @@ def test_bags_give_the_texts_that_were_asked_for():
     assert len(bags.joined(Bags.of(["x"]))) == 5
     assert bags.rows().tolist() == [0, 0, 0, 2, 3]
     assert len(Bags.of([])) == 0
+
+
+def test_words_are_spelled_with_their_ends_and_no_further_than_twenty_bytes():
+    from ml import text
+
+    pill_alone = text.Bags.of(["💊"]).flat
+    names, subwords = text.spellings(
+        ["oxy oxy oxycontin", "a" * 30 + "b"], ["many other words 💊"], among=pill_alone
+    )
+    assert (np.diff(names) > 0).all()
+    by_word = dict(zip(names.tolist(), (set(row[row >= 0].tolist()) for row in subwords), strict=True))
+    assert len(by_word) == 4
+    oxy, longer, pill, endless = (
+        by_word[int(text.Bags.of([word]).flat[0])] for word in ("oxy", "oxycontin", "💊", "a" * 30 + "b")
+    )
+    assert len(oxy) == 4 + 3 + 2 + 1
+    assert len(oxy & longer) == 3 + 2 + 1  # ^o ox xy, ^ox oxy, ^oxy: all but those with the end
+    assert pill
+    assert not pill & oxy
+    assert len(endless) == 4 * 2  # "a" alone and with the beginning; the rest is cut off
+    assert text.spellings([], among=pill_alone)[1].shape == (0, 70)

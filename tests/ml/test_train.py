@@ -58,6 +58,33 @@ def test_a_tag_nobody_has_gets_no_threshold_and_no_invented_figures(trained):
     assert figures["precision"] is figures["recall"] is figures["f1"] is figures["average_precision"] is None
 
 
+def test_the_report_says_what_each_threshold_reached_on_validation(trained):
+    _, report = trained["fast"]
+    figures = report["threshold_figures"]
+    assert figures["unheard-of"] is None
+    assert report["goal"]["name"] == "f1"
+    for name in ("DA", "opioids"):
+        assert figures[name]["figure"] == "F1"
+        assert figures[name]["low"] <= figures[name]["value"] <= figures[name]["high"]
+
+
+def test_a_wanted_precision_is_the_tags_goal_alone(tmp_path: Path):
+    from ml.train import train
+
+    thresholds = {}
+    for goal, precision in (("f1", 0.8), ("precision", 0.999)):
+        config = small_config(epochs=3, goal=goal, precision=precision)
+        examples = invented_examples(900).assign(
+            alcohol=lambda rows: rows["alcohol"].where(rows.index % 7 > 0, 1.0)
+        )
+        report = train(examples, tags=TAGS, config=config, out=tmp_path)
+        thresholds[goal] = report["thresholds"]
+    assert thresholds["f1"]["DA"] == thresholds["precision"]["DA"]
+    assert report["goal"] == {"name": "precision", "precision": 0.999}
+    assert "No threshold reaches a precision of 0.999" in report["threshold_notes"]["alcohol"]
+    assert "Only 0 of" in report["threshold_notes"]["unheard-of"]
+
+
 def test_the_holdout_has_the_probabilities_of_validation_and_test(trained):
     out, _ = trained["fast"]
     holdout = pd.read_parquet(out / "holdout.parquet")

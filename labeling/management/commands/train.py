@@ -33,12 +33,21 @@ class Command(BaseCommand):
         )
         parser.add_argument("--note", default="", help="a line to recognise the version by")
         parser.add_argument(
+            "--goal", choices=["f1", "overall", "precision"], default="f1", help="what the tags' thresholds are chosen "
+            "for: the best F1 of each tag (f1), of all tags together (overall), or a --precision"
+        )  # fmt: skip
+        parser.add_argument(
+            "--precision", type=float, default=0.8, help="wanted of every tag, with --goal precision (0.8)"
+        )
+        parser.add_argument(
             "--activate",
             action="store_true",
             help="score all tweets with it, then make it the active version",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not 0 < options["precision"] < 1:
+            raise CommandError("--precision is a share above 0 and below 1, such as 0.8.")
         try:
             version = training.start_training(
                 user=None,
@@ -47,6 +56,8 @@ class Command(BaseCommand):
                 seed=max(0, options["seed"]),
                 note=options["note"][:200],
                 activate=options["activate"],
+                goal=options["goal"],
+                precision=options["precision"],
             )
         except AlreadyRunning as error:
             raise CommandError(str(error)) from error
