@@ -18,7 +18,7 @@ SECTIONS = (
     ("Label", "labeling:label-next", ("label",)),
     ("Flagged", "labeling:flagged", ("flagged",)),
     ("Tweets", "labeling:tweet-list", ("tweet",)),
-    ("Models", "labeling:version-list", ("version", "retrain", "scoring")),
+    ("Models", "labeling:version-list", ("version", "retrain", "scoring", "estimates", "audit")),
     ("Tags & rules", "labeling:tag-list", ("tag", "rule")),
     ("Queues", "labeling:queue-list", ("queue",)),
     ("Imports", "labeling:import-list", ("import",)),

@@ -76,6 +76,25 @@ def verdict_matrix(binary: Json, sample: str) -> list[list[Cell]]:
     return _matrix(binary, sample, DA_HEAD, yes=settings.VERDICT_DA, no=settings.VERDICT_NDA)
 
 
+@dataclass(frozen=True)
+class HoldOut:
+    """What the report says of DA on held-out tweets, to be seen beside an estimate for the corpus."""
+
+    title: str
+    figures: Json
+    matrix: list[list[Cell]]
+
+
+def hold_out(version: ModelVersion) -> list[HoldOut]:
+    """Of all held-out tweets, and of those that people judged; the samples without a verdict are left out."""
+    found = []
+    for sample in ("test", "people"):
+        figures = version.report.get("samples", {}).get(sample, {}).get("network", {}).get("verdict")
+        if figures and figures["n"]:
+            found.append(HoldOut(SAMPLE_TITLES[sample], figures, verdict_matrix(figures, sample)))
+    return found
+
+
 def _matrix(binary: Json, sample: str, head: str | int, *, yes: str, no: str) -> list[list[Cell]]:
     """Rows: truly positive, truly negative. Columns: predicted positive, predicted negative."""
     cells = []

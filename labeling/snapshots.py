@@ -165,6 +165,11 @@ SELECT t.id, t.source, t.text, t.group_hash, l.verdict, l.verdict_origin, l.tag_
 FROM labeling_label l JOIN labeling_tweet t ON t.id = l.tweet_id
 WHERE t.source = %(general)s
   AND (l.verdict IS NOT NULL OR l.tags_origin > %(rule)s OR l.tweet_id = ANY(%(rule_only)s))
+  -- What an audit asked for measures this version and later ones: no version may learn it.
+  AND NOT EXISTS (
+      SELECT FROM labeling_queueitem i JOIN labeling_audit a ON a.queue_id = i.queue_id
+      WHERE i.tweet_id = l.tweet_id AND (i.state <> 'done' OR i.claimed_by_id IS NOT NULL)
+  )
 ORDER BY 1
 """
 

@@ -21,7 +21,7 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from labeling import jobs, near_copies, snapshots
+from labeling import estimates, jobs, near_copies, snapshots
 from labeling.jobs import Cancelled, JobError, Progress, Superseded
 from labeling.model_files import sha256_of
 from labeling.models import Example, Job, ModelVersion, Tweet
@@ -119,8 +119,13 @@ def _train(version: ModelVersion, progress: Progress) -> None:
     wanted = {
         name: progress.job.detail[name] for name in ("goal", "precision") if name in progress.job.detail
     }
+    audited = estimates.audited_prevalence()  # what audits say of the corpus, not what the model concludes of it
     config = ml_train.Config(
-        architecture=version.architecture, seed=version.seed, term_pattern=snapshot.term_pattern, **wanted
+        architecture=version.architecture,
+        seed=version.seed,
+        term_pattern=snapshot.term_pattern,
+        corpus_prior=audited.value if audited else None,
+        **wanted,
     )
     with tempfile.TemporaryDirectory(prefix="training-") as folder:
         out = Path(folder)

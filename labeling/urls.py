@@ -4,6 +4,7 @@ from django.urls import path
 
 from labeling.views import (
     agreement,
+    estimates,
     flagged,
     flips,
     home,
@@ -23,6 +24,9 @@ urlpatterns = [
     path("", home.home, name="home"),
     path("theme/", theme.theme, name="theme"),
     path("agreement/", agreement.agreement, name="agreement"),
+    # Audits, and what they say of the corpus
+    path("estimates/", estimates.estimates_page, name="estimates"),
+    path("estimates/audits/", estimates.audit_start, name="audit-start"),
     # Model versions
     path("versions/", versions.version_list, name="version-list"),
     path("versions/new/", versions.retrain, name="retrain"),

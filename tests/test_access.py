@@ -74,6 +74,8 @@ ROUTES: dict[str, Row] = {
     "labeling:home": get("analyst", "/"),
     "labeling:theme": post("anyone", "/theme/", theme="dark"),
     "labeling:agreement": get("analyst", "/agreement/"),
+    "labeling:estimates": get("analyst", "/estimates/"),
+    "labeling:audit-start": post("reviewer", "/estimates/audits/"),
     "labeling:version-list": get("analyst", "/versions/"),
     "labeling:retrain": get("reviewer", "/versions/new/", also_posts=True),
     "labeling:version-compare": get("analyst", "/versions/compare/"),

@@ -3,7 +3,7 @@
 from labeling.models.annotations import Annotation, Label, Origin, Verdict
 from labeling.models.audit import AuditEvent
 from labeling.models.jobs import Job
-from labeling.models.queues import Queue, QueueItem
+from labeling.models.queues import Audit, Queue, QueueItem
 from labeling.models.review import ReviewItem
 from labeling.models.scores import FlaggedWords, Score, ScoreTag, ScoringChunk, ScoringRun
 from labeling.models.search import SearchIndex
@@ -13,6 +13,7 @@ from labeling.models.versions import Example, ModelFilePiece, ModelVersion, Spli
 
 __all__ = [
     "Annotation",
+    "Audit",
     "AuditEvent",
     "Example",
     "FlaggedWords",

@@ -26,6 +26,7 @@ class Queue(models.Model):
         RANDOM = "random", "Random"
         REMAINDER = "remainder", "Check of a search"
         SELECTED = "selected", "Selected by hand"
+        AUDIT = "audit", "Audit"  # drawn by labeling.audits, which also makes the queue
 
     name = models.CharField(max_length=80, unique=True)
     strategy = models.CharField(max_length=16, choices=Strategy)
@@ -85,3 +86,23 @@ class QueueItem(models.Model):
 
     def __str__(self) -> str:
         return f"Item {self.pk} of {self.queue_id}"
+
+
+class Audit(models.Model):
+    """How the tweets of an audit's queue were drawn: what an estimate from their labels needs to know."""
+
+    queue = models.OneToOneField(Queue, models.CASCADE, related_name="audit")
+    version = models.ForeignKey("labeling.ModelVersion", models.CASCADE)  # whose scores cut the strata
+    first_id = models.BigIntegerField()  # the audit is of the general tweets with first_id <= id <= last_id …
+    last_id = models.BigIntegerField()
+    tweets = models.BigIntegerField()  # … which were so many
+    # From the lowest scores to the highest: [{"low", "high", "tweets", "expected", "flagged", "drawn"}, …], where
+    # low <= risk < high, `expected` is the mean risk, and `drawn` of the `tweets` were drawn.
+    strata: models.JSONField[list[dict[str, Any]], list[dict[str, Any]]] = models.JSONField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"Audit {self.pk}"

@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 from labeling import access, queues
-from labeling.marking import marked
+from labeling.marking import Piece, marked
 from labeling.models import Queue, QueueItem, Tag
 from labeling.queues import ClaimLost, NothingToUndo
 from labeling.suggestions import Suggestion, suggestion_for
@@ -240,6 +240,10 @@ def _render(
     request: HttpRequest, queue: Queue, context: dict[str, Any], *, status: int = 200
 ) -> HttpResponse:
     context |= {"queue": queue, "progress": queues.progress(queue, _user(request))}
+    if (
+        queue.strategy == Queue.Strategy.AUDIT and "item" in context
+    ):  # judged blind: without the rules' marks too
+        context["pieces"] = [Piece(context["item"].tweet.text)]
     if _is_htmx(request):
         return render(request, "labeling/_label_task.html", context, status=status)
     context |= {"actions": ACTIONS, "guidelines": Tag.objects.in_use().exclude(guideline="")}

@@ -30,8 +30,8 @@ EXPLAINED = {
     " the others bring much of the same.",
     Queue.Strategy.RARE_TAG: "Tweets that resemble the few examples of a tag, by their words. Finds more examples of a"
     " tag that the model cannot learn yet.",
-    Queue.Strategy.RANDOM: "Every tweet has the same chance. For estimates of the whole, and to find what the"
-    " model does not know that it misses.",
+    Queue.Strategy.RANDOM: "Every tweet has the same chance. To find what the model does not know that it misses. For"
+    " estimates of the whole, an audit says more with as many labels: see Models, Estimates for the corpus.",
     Queue.Strategy.REMAINDER: "Have we found enough? A random sample of what nobody has judged, judged blind. Says which"
     " share of the DA tweets is found, with 95 % confidence. Make it when the riskiest tweets are judged.",
 }

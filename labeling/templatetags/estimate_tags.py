@@ -1,0 +1,28 @@
+"""How the estimates page writes an interval."""
+
+from __future__ import annotations
+
+from django import template
+
+from labeling import estimates
+from ml.estimates import MOST_LABELS, Interval
+
+register = template.Library()
+
+
+@register.filter
+def tweets(interval: Interval | None) -> str:
+    """31,000 (24,000–39,000); None → '–'."""
+    return "–" if interval is None else estimates.count(interval)
+
+
+@register.filter
+def share(interval: Interval | None) -> str:
+    """71 % (58–82 %); None → '–'."""
+    return estimates.share(interval)
+
+
+@register.filter
+def more_labels(number: int | None) -> str:
+    """1,200; None, where so many are not enough: 'over 20,000'."""
+    return f"over {MOST_LABELS:,}" if number is None else f"{number:,}"
