@@ -119,7 +119,9 @@ def _train(version: ModelVersion, progress: Progress) -> None:
     wanted = {
         name: progress.job.detail[name] for name in ("goal", "precision") if name in progress.job.detail
     }
-    audited = estimates.audited_prevalence()  # what audits say of the corpus, not what the model concludes of it
+    audited = (
+        estimates.audited_prevalence()
+    )  # what audits say of the corpus, not what the model concludes of it
     config = ml_train.Config(
         architecture=version.architecture,
         seed=version.seed,
