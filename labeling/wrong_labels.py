@@ -24,6 +24,7 @@ ITEMS = 200  # opened by one search: what a reviewer looks through in about an h
 MOST = 60_000  # labels looked at: those by people, and a random part of the imported ones
 LEAST = 100
 QUESTIONS = 3  # named in one item's note
+MEANING = "In brackets: how probable the label as it is would be, going by similar tweets."
 FOLDS = 5
 
 # Judged by people or an import. Rules vote only, and what a reviewer decided is not asked again.
@@ -136,7 +137,9 @@ def _open(
         )
     items = [
         ReviewItem(
-            tweet_id=labelled.ids[row], reason=ReviewItem.Reason.WRONG, note=" ".join(asked[:QUESTIONS])
+            tweet_id=labelled.ids[row],
+            reason=ReviewItem.Reason.WRONG,
+            note=" ".join([*asked[:QUESTIONS], MEANING]),
         )
         for row, asked in questions.items()
     ]
@@ -145,9 +148,8 @@ def _open(
 
 
 def _question(tag: Tag | None, *, is_given: bool, quality: float) -> str:
-    """In words, with the probability of the label as it is, by tweets like it."""
     if tag is not None:
-        asked = f"Is “{tag.name}” right?" if is_given else f"Is “{tag.name}” missing?"
+        asked = f"Is “{tag.name}” {'right' if is_given else 'missing'}"
     else:
-        asked = f"Is it {settings.VERDICT_DA if is_given else settings.VERDICT_NDA}?"
-    return f"{asked} Going by similar tweets, the label is right with {quality:.0%}."
+        asked = f"Is it {settings.VERDICT_DA if is_given else settings.VERDICT_NDA}"
+    return f"{asked} ({100 * quality:.0f} %)?"

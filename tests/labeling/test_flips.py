@@ -200,7 +200,7 @@ def test_the_pages_list_what_flips(world, tag, analyst, client_of):
         assert tweets["nda"].text not in body
         body = client.get(url, {**versions_of, **query, "way": "lost"}).content.decode()
         assert tweets["nda"].text in body
-        assert "tweets. 2 of them" in body
+        assert "tweets. 2 of them were scored" in body
         body = client.get(url, {**versions_of, **query, "way": "gained"}).content.decode()
         assert tweets["gained"].text in body
     later = client.get(url, {**versions_of, "way": "lost", "risk": "0.8", "tweet": "1"}).content.decode()
