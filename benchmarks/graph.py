@@ -435,7 +435,15 @@ def trained(variant: Variant, task: Task, seed: int) -> Tagger:
         return fitting.Examples(text.Bags(*bags.take(chosen)), targets, np.ones_like(targets))
 
     schedule = fitting.Schedule(
-        epochs=5, batch=512, rate=0.1, deep_rate=2e-3, decay=1e-2, tag_loss=0.0, term_deletion=0.0, seed=seed
+        epochs=5,
+        batch=512,
+        rate=0.1,
+        deep_rate=2e-3,
+        decay=1e-2,
+        tag_loss=0.0,
+        term_deletion=0.0,
+        averaging=False,
+        seed=seed,
     )
     training = part("train")
     model = network_of(variant, training.bags, outputs=1)

@@ -196,6 +196,33 @@ def hashing_speed(texts: list[str], truth: np.ndarray, general: list[str]) -> di
 # --- the library alone -----------------------------------------------------------------------------------------
 
 
+def library_examples(
+    specific: pd.DataFrame, general: pd.DataFrame, negatives: int, rng: np.random.Generator
+) -> tuple[pd.DataFrame, list[str]]:
+    """What ml.train.train takes, and the tags: specific posts as DA, drawn general ones as NDA without judged tags."""
+    from ml import groups
+
+    drawn = np.sort(rng.choice(len(general), min(negatives, len(general)), replace=False))
+    both = pd.concat([specific, general.iloc[drawn]], ignore_index=True)
+    is_specific = np.arange(len(both)) < len(specific)
+    tags = sorted({tag for cell in specific["tags"] for tag in cell.split(";") if tag})
+    cells = [set(str(cell).split(";")) for cell in both["tags"]]
+    columns = {tag: np.where(is_specific, [float(tag in cell) for cell in cells], np.nan) for tag in tags}
+    examples = pd.DataFrame({
+        "id": both["id"], "text": both["text"], "verdict": is_specific.astype(float), "verdict_weight": 1.0,
+        "tags_weight": 1.0, "matches_rule": False, "sample": np.where(is_specific, "assumed", "negative"),
+        "split": groups.splits_of(groups.text_keys(both["text"].tolist())), **columns,
+    })  # fmt: skip
+    return examples, tags
+
+
+def sample_of(general: pd.DataFrame, chosen: np.ndarray, count: int, rng: np.random.Generator) -> list[str]:
+    """At most `count` random texts among the chosen ones."""
+    rows = np.flatnonzero(chosen)
+    rows = np.sort(rng.choice(rows, min(count, len(rows)), replace=False))
+    return list(general["text"].iloc[rows])
+
+
 def library_only(
     options: Any,
     specific: pd.DataFrame,
@@ -206,24 +233,10 @@ def library_only(
     from ml import groups, predict, train, train_command
 
     rng = np.random.default_rng(options.seed)
-    drawn = np.sort(rng.choice(len(general), min(options.negatives, len(general)), replace=False))
-    tags = sorted({tag for cell in specific["tags"] for tag in cell.split(";") if tag})
-    both = pd.concat([specific, general.iloc[drawn]], ignore_index=True)
-    count = len(specific)
-    examples = pd.DataFrame({
-        "id": both["id"], "text": both["text"], "verdict": np.r_[np.ones(count), np.zeros(len(drawn))],
-        "verdict_weight": 1.0, "tags_weight": 1.0, "matches_rule": False,
-        "sample": ["assumed"] * count + ["negative"] * len(drawn),
-        "split": groups.splits_of(groups.text_keys(both["text"].tolist())),
-    })  # fmt: skip
-    has = {tag: [float(tag in str(cell).split(";")) for cell in specific["tags"]] for tag in tags}
-    columns = {tag: np.r_[np.array(values), np.zeros(len(drawn))] for tag, values in has.items()}
-    examples = pd.concat([examples, pd.DataFrame(columns)], axis=1)
-    keys = groups.text_keys(general["text"].tolist())
-    in_train = np.flatnonzero(groups.splits_of(keys) == "train")
-    unlabelled = general["text"].iloc[
-        np.sort(rng.choice(in_train, min(UNLABELLED, len(in_train)), replace=False))
-    ]
+    examples, tags = library_examples(specific, general, options.negatives, rng)
+    splits = groups.splits_of(groups.text_keys(general["text"].tolist()))
+    unlabelled = sample_of(general, splits == "train", UNLABELLED, rng)
+    prior_sample = sample_of(general, splits == "validation", train.PRIOR_SAMPLE, rng)
     texts, truth = examples["text"].tolist(), examples["verdict"].to_numpy()
     baseline = baselines(texts, truth, (examples["split"] == "train").to_numpy(), general, needles)
     for architecture in options.architectures.split(","):
@@ -231,8 +244,9 @@ def library_only(
             started, cpu = time.perf_counter(), time.process_time()
             config = train.Config(architecture=architecture, seed=options.seed)
             report = train.train(
-                examples, tags=tags, config=config, out=Path(folder), unlabelled=unlabelled.tolist()
-            )
+                examples, tags=tags, config=config, out=Path(folder), unlabelled=unlabelled,
+                prior_sample=prior_sample,
+            )  # fmt: skip
             spent = {
                 "train_seconds": time.perf_counter() - started,
                 "train_cpu_seconds": time.process_time() - cpu,

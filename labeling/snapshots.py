@@ -53,7 +53,6 @@ class Snapshot:
     tags: list[Tag]
     counts: dict[str, Any]  # ModelVersion.snapshot
     new_groups: dict[int, int]  # tweet id → the group that it joins
-    unlabelled: list[str]  # general texts of the train split
     prior_sample: list[str]  # general texts of the validation split, labelled or not
     term_pattern: str  # of the rules of this moment: their terms are deleted and masked
 
@@ -67,7 +66,7 @@ class Draw:
     matched_rule: int = 0
 
 
-def build(*, negatives: int, seed: int, tick: Tick, pretrains: bool = False) -> Snapshot:
+def build(*, negatives: int, seed: int, tick: Tick) -> Snapshot:
     """Reads the database; writes nothing. JobError when there is too little to learn from.
 
     1. tweets with a label, and specific tweets without a verdict, which count as DA until a person judges
@@ -113,7 +112,6 @@ def build(*, negatives: int, seed: int, tick: Tick, pretrains: bool = False) -> 
         tags,
         counts,
         new_groups,
-        unlabelled=general_texts(Split.TRAIN, PRETRAINING, seed=seed, tick=tick) if pretrains else [],
         prior_sample=general_texts(Split.VALIDATION, PRIOR_SAMPLE, seed=seed, tick=tick),
         term_pattern=rules.term_pattern(),
     )

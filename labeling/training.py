@@ -21,10 +21,10 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from labeling import estimates, jobs, near_copies, snapshots
+from labeling import estimates, jobs, near_copies, snapshots, word_vectors
 from labeling.jobs import Cancelled, JobError, Progress, Superseded
 from labeling.model_files import sha256_of
-from labeling.models import Example, Job, ModelVersion, Tweet
+from labeling.models import Example, Job, ModelVersion, Split, Tweet
 from labeling.snapshots import Snapshot, split_numbers
 
 if TYPE_CHECKING:
@@ -107,12 +107,11 @@ def _end(version: ModelVersion, state: str) -> None:
 
 def _train(version: ModelVersion, progress: Progress) -> None:
     """1. snapshot  2. train and evaluate  3. store model, report and examples, all in one transaction."""
-    snapshot = snapshots.build(
-        negatives=version.negatives,
-        seed=version.seed,
-        pretrains=version.architecture != ModelVersion.Architecture.FAST,
-        tick=lambda *, stage: progress.report(stage=stage),
-    )
+
+    def tick(*, stage: str) -> None:
+        progress.report(stage=stage)
+
+    snapshot = snapshots.build(negatives=version.negatives, seed=version.seed, tick=tick)
     from ml import train as ml_train  # TensorFlow; not before there is something to train on
 
     progress.report(detail={"examples": len(snapshot.examples), "tags": len(snapshot.tags)})
@@ -129,6 +128,11 @@ def _train(version: ModelVersion, progress: Progress) -> None:
         corpus_prior=audited.value if audited else None,
         **wanted,
     )
+    pretrains = "accurate" in config.networks()
+    kept = word_vectors.reusable(ml_train.pretraining_settings(config)) if pretrains else None
+    unlabelled: list[str] = []
+    if pretrains and kept is None:
+        unlabelled = snapshots.general_texts(Split.TRAIN, snapshots.PRETRAINING, seed=version.seed, tick=tick)
     with tempfile.TemporaryDirectory(prefix="training-") as folder:
         out = Path(folder)
         try:
@@ -138,13 +142,20 @@ def _train(version: ModelVersion, progress: Progress) -> None:
                 config=config,
                 out=out,
                 progress=Listener(progress),
-                unlabelled=snapshot.unlabelled,
+                unlabelled=unlabelled,
+                word_vectors=kept[0] if kept else None,
                 prior_sample=snapshot.prior_sample,
             )
         except ValueError as error:  # the library says in words what the examples lack
             logger.exception("Training of %s failed", version)
             raise JobError(str(error)) from error
         progress.report(stage="Storing the model")
+        if kept:
+            snapshot.counts["word_vectors"] = kept[1]
+        elif pretrains:
+            snapshot.counts["word_vectors"] = word_vectors.keep(
+                out / "word_vectors.npz", report["pretraining"], version=version, texts=len(unlabelled)
+            )
         store(version, progress, snapshot=snapshot, report=report, config=config_of(config), out=out)
 
 

@@ -21,6 +21,7 @@ Report = Callable[[dict[str, Any]], None]
 # Adam divides by the size of a weight's gradients. For a rare word and a rare tag nearly all gradients are tiny (it is
 # not the tag, and the network knows): without an epsilon of their size each would count as much as a positive.
 EPSILON = 3e-5
+AVERAGED_EVERY = 10  # steps
 DEEP_DECAY = 1e-4  # of the convolution: dropout and few epochs hold it back already
 
 
@@ -47,14 +48,42 @@ class Schedule:
     decay: float  # decoupled weight decay of those weights
     tag_loss: float  # weight of the tags' mean loss beside that of the verdict
     term_deletion: float
+    averaging: bool  # keep the mean of the weights over the later epochs, in place of the last ones
     seed: int
     tags_by_sum: bool = True  # whether the sum learns the tags; if not, the convolution alone does
+
+
+class _Mean:
+    """The mean of the weights over the steps of the later epochs (Izmailov et al. 2018)."""
+
+    def __init__(self, variables: list[Any]) -> None:
+        self.variables = variables
+        self.count = 0
+        self.values: list[NDArray[np.float32]] = []
+
+    def add(self) -> None:
+        self.count += 1
+        if self.count == 1:
+            self.values = [variable.numpy() for variable in self.variables]
+            return
+        for index, variable in enumerate(self.variables):
+            self.values[index] += (variable.numpy() - self.values[index]) / self.count
+
+    def swap(self) -> None:
+        """Exchange the weights and their mean: once to judge the mean, once more to go on training."""
+        for index, variable in enumerate(self.variables):
+            now = variable.numpy()
+            variable.assign(self.values[index])
+            self.values[index] = now
 
 
 def fit(
     model: Tagger, train: Examples, validation: Examples, schedule: Schedule, report: Report
 ) -> list[dict[str, Any]]:
-    """Train, put the weights of the best epoch back, and return the losses of each epoch."""
+    """Train, put the weights of the best epoch back, and return the losses of each epoch.
+
+    With `averaging`, what is judged after an epoch is the mean of the weights since the first third of the epochs.
+    """
     steps = -(-len(train) // schedule.batch)
     wide, deep = model.wide_and_deep()
     groups = [
@@ -80,6 +109,7 @@ def fit(
         return loss
 
     rng = np.random.default_rng(schedule.seed)
+    mean = _Mean(variables)
     history: list[dict[str, Any]] = []
     best: tuple[float, list[Any]] | None = None
     for epoch in range(1, schedule.epochs + 1):
@@ -92,10 +122,19 @@ def fit(
                 )
             )
             total += loss * len(indices)
+            if (
+                schedule.averaging
+                and epoch > schedule.epochs // 3
+                and number % min(AVERAGED_EVERY, steps) == 0
+            ):
+                mean.add()
             if number % 10 == 0 or number == steps:
                 report({"stage": "Training", "epoch": epoch, "epochs": schedule.epochs, "step": number,
                         "steps": steps, "loss": loss})  # fmt: skip
         clear_unknown(model)
+        if mean.count:
+            mean.swap()
+            clear_unknown(model)
         logits = logits_of(model, validation.bags)
         score, validation_loss = _judge(logits, validation, schedule.tag_loss)
         history.append({"epoch": epoch, "loss": total / len(train), "validation_loss": validation_loss,
@@ -103,6 +142,8 @@ def fit(
         report({"stage": "Training", "epochs": schedule.epochs, "step": steps, "steps": steps, **history[-1]})
         if best is None or score >= best[0]:
             best = score, [variable.numpy() for variable in variables]
+        if mean.count:
+            mean.swap()
     assert best is not None
     for variable, value in zip(variables, best[1], strict=True):
         variable.assign(value)

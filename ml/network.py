@@ -78,7 +78,7 @@ class Tagger(keras.Model):  # type: ignore[misc]
                 layer.build((None, shape.length, shape.word_dims))
             self.deep = keras.layers.Dense(shape.outputs, name="deep", use_bias=False)
             self.deep.build((None, shape.filters * len(WIDTHS)))
-            self.word_dropout = keras.layers.SpatialDropout1D(0.2)
+            self.word_dropout = keras.layers.Dropout(0.2)  # of dimensions, the same ones throughout a text
             self.dropout = keras.layers.Dropout(0.4)
         self.compiled_logits = tf.function(
             lambda hashed, lengths: self.logits(hashed, *rows_of(lengths)),
@@ -137,11 +137,11 @@ class Tagger(keras.Model):  # type: ignore[misc]
             known_pairs = tf.gather(self.row_of_pair, pairs)
             result += _sum(self.pair_table, known_pairs, tf.gather(rows, first), count)
         if self.shape_.architecture == "accurate":
-            padded = self._padded(known, rows, count)
             if self.folded and not training:
-                result += self._convolve_folded(padded)
+                result += self._convolve_folded(self._padded(known, rows, count))
             else:
-                result += self.convolve(tf.gather(self.vectors, padded), padded, training)
+                read = self._read(known, rows, count)
+                result += self.convolve(tf.gather(self.vectors, known), read, rows, count, training=training)
         return result
 
     def _padded(self, known: tf.Tensor, rows: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
@@ -149,11 +149,43 @@ class Tagger(keras.Model):  # type: ignore[misc]
         ragged = _ragged(known, rows, count)[:, : self.shape_.length]
         return tf.pad(ragged.to_tensor(), [[0, 0], [0, 1]])
 
-    def convolve(self, vectors: tf.Tensor, padded: tf.Tensor, training: bool) -> tf.Tensor:
-        """Logits from word vectors [n, words, word_dims]. Padding adds nothing, however much there is of it."""
-        known = tf.cast(padded > 0, vectors.dtype)[:, :, None]
-        vectors = self.word_dropout(vectors * known, training=training)
-        found = [tf.reduce_max(layer(vectors) * known, axis=1) for layer in self.convolutions]
+    def _read(self, known: tf.Tensor, rows: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        """float32 [total], 1 for what the convolution reads: the known words among the first of each text."""
+        rows, count = tf.cast(rows, tf.int32), tf.cast(count, tf.int32)
+        lengths = tf.math.unsorted_segment_sum(tf.ones_like(rows), rows, count)
+        within = tf.range(tf.size(rows)) - tf.gather(tf.cumsum(lengths, exclusive=True), rows)
+        return tf.cast((known > 0) & (within < self.shape_.length), tf.float32)
+
+    def convolve(
+        self,
+        vectors: tf.Tensor,
+        read: tf.Tensor,
+        rows: tf.Tensor,
+        count: tf.Tensor,
+        *,
+        training: bool = False,
+    ) -> tf.Tensor:
+        """Logits from the vectors of all words, [total, word_dims]; `read` from `_read`.
+
+        The texts lie one behind the other with gaps of one word, beyond which no filter reaches: a third of the work on
+        texts that are all padded to the longest of their batch.
+        """
+        rows, count = tf.cast(rows, tf.int32), tf.cast(count, tf.int32)
+        kept = self.word_dropout(tf.ones([count, self.shape_.word_dims]), training=training)
+        vectors = vectors * tf.gather(kept, rows) * read[:, None]
+        place = tf.range(tf.size(rows)) + rows + 1
+        length = tf.size(rows) + count + 1
+        laid = tf.scatter_nd(place[:, None], vectors, [length, self.shape_.word_dims])
+        found = []
+        for layer in self.convolutions:
+            width = layer.kernel.shape[0]
+            sums = [
+                tf.matmul(laid[offset : offset + length - width + 1], kernel)
+                for offset, kernel in enumerate(tf.unstack(layer.kernel))
+            ]
+            everywhere = tf.nn.relu(sum(sums[1:], sums[0]) + layer.bias)
+            here = tf.gather(everywhere, place - (width - 1) // 2) * read[:, None]
+            found.append(tf.maximum(tf.math.unsorted_segment_max(here, rows, count), 0))
         return self.deep(self.dropout(tf.concat(found, axis=1), training=training))
 
     def fold(self) -> None:
@@ -192,7 +224,6 @@ class Tagger(keras.Model):  # type: ignore[misc]
         count, rows = found.nrows(), found.value_rowids()
         pairs, first = text.pair_buckets(hashed, rows)
         known = tf.gather(self.row_of_word, hashed)
-        padded = self._padded(known, rows, count)
         inputs = [
             tf.gather(self.word_table, known),
             tf.gather(self.pair_table, tf.gather(self.row_of_pair, pairs)),
@@ -201,9 +232,9 @@ class Tagger(keras.Model):  # type: ignore[misc]
             tape.watch(inputs)
             logits = _averaged(inputs[0], rows, count) + _averaged(inputs[1], tf.gather(rows, first), count)
             if self.shape_.architecture == "accurate":
-                inputs.append(tf.gather(self.vectors, padded))
+                inputs.append(tf.gather(self.vectors, known))
                 tape.watch(inputs[2])
-                logits += self.convolve(inputs[2], padded, training=False)
+                logits += self.convolve(inputs[2], self._read(known, rows, count), rows, count)
             target = tf.reduce_sum(logits[:, 0])
         shares = [
             tf.reduce_sum(tf.convert_to_tensor(gradient) * value, axis=-1)
@@ -213,12 +244,7 @@ class Tagger(keras.Model):  # type: ignore[misc]
         for index in (first, first + 1):
             total = tf.tensor_scatter_nd_add(total, index[:, None], shares[1] / 2)
         if self.shape_.architecture == "accurate":
-            within = found.with_values(tf.range(tf.size(hashed))).to_tensor(default_value=-1)
-            within = within[:, : self.shape_.length]
-            places = tf.where(within >= 0)
-            total = tf.tensor_scatter_nd_add(
-                total, tf.gather_nd(within, places)[:, None], tf.gather_nd(shares[2], places)
-            )
+            total += shares[2]
         return found, found.with_values(total)
 
     def named_weights(self) -> dict[str, Any]:
@@ -230,9 +256,10 @@ class Tagger(keras.Model):  # type: ignore[misc]
         return named | {f"{layer.name}.{weight.name}": weight for layer in layers for weight in layer.weights}
 
     def wide_and_deep(self) -> tuple[list[Any], list[Any]]:
-        """The weights of the sum, and those of the convolution."""
+        """The weights of the sum, and those of the convolution. Without the pairs' where there are none to learn."""
         wide = ("word_table", "pair_table", "bias")
-        named = self.named_weights().items()
+        idle = () if len(self.vocabulary.pairs) else ("pair_table",)
+        named = [(name, weight) for name, weight in self.named_weights().items() if name not in idle]
         return (
             [weight for name, weight in named if name.startswith(wide)],
             [weight for name, weight in named if not name.startswith(wide)],

@@ -82,6 +82,7 @@ class Config:
     filters: int = 128  # accurate: filters of the convolution, per width
     length: int = 40  # accurate: words that the convolution reads
     pretraining_count: int = 5  # accurate: times that a word must occur in the unlabelled texts
+    averaging: bool = True  # the mean of the weights over the later epochs, in place of the last ones
     tag_loss: float = 0.1  # weight of one tag's loss beside the verdict's
     # Drawn negatives, whose tags nobody judged, train every tag as absent with this weight: enough to keep tags away
     # from general tweets, too little to drown the judged ones. 0 to 1.
@@ -461,25 +462,40 @@ def _network(
     report_progress: Progress,
 ) -> tuple[Tagger, list[dict[str, Any]]]:
     """One trained network, and the losses of its epochs. The same whether alone or in a cascade."""
-    keras.utils.set_random_seed(config.seed)
-    model = _build(training, word_vectors, training.targets.shape[1] - 1, config)
-    model.bias.assign(_base_rates(training.targets, training.weights))
-    schedule = fitting.Schedule(
-        epochs=config.passes(), batch=config.batch, rate=config.rate, deep_rate=config.deep_rate, decay=config.decay,
-        tag_loss=config.tag_loss, term_deletion=config.term_deletion, seed=config.seed,
+    model, history = _fit(
+        training=training, validation=validation, word_vectors=word_vectors, config=config,
+        report_progress=report_progress,
     )  # fmt: skip
-    if config.task != "verdict":  # a few thousand texts, not a few hundred thousand: smaller and slower steps
-        schedule = replace(
-            schedule, batch=min(config.batch, TAGS_BATCH), rate=config.rate * TAGS_RATE, tag_loss=1.0,
-            tags_by_sum=config.architecture != "accurate",
-        )  # fmt: skip
-    history = fitting.fit(model, training, validation, schedule, report_progress)
     solving.solve_tags(
         model, training, tag_weights, texts=texts, unlabelled=unlabelled, validation=validation,
         validation_texts=validation_texts, seed=config.seed, report=report_progress,
     )  # fmt: skip
     model.round_to_half()
     return model, history
+
+
+def _fit(
+    *,
+    training: fitting.Examples,
+    validation: fitting.Examples,
+    word_vectors: pretraining.WordVectors | None,
+    config: Config,
+    report_progress: Progress,
+) -> tuple[Tagger, list[dict[str, Any]]]:
+    """The epochs alone."""
+    keras.utils.set_random_seed(config.seed)
+    model = _build(training, word_vectors, training.targets.shape[1] - 1, config)
+    model.bias.assign(_base_rates(training.targets, training.weights))
+    schedule = fitting.Schedule(
+        epochs=config.passes(), batch=config.batch, rate=config.rate, deep_rate=config.deep_rate, decay=config.decay,
+        tag_loss=config.tag_loss, term_deletion=config.term_deletion, averaging=config.averaging, seed=config.seed,
+    )  # fmt: skip
+    if config.task != "verdict":  # a few thousand texts, not a few hundred thousand: smaller and slower steps
+        schedule = replace(
+            schedule, batch=min(config.batch, TAGS_BATCH), rate=config.rate * TAGS_RATE, tag_loss=1.0,
+            averaging=False, tags_by_sum=config.architecture != "accurate",
+        )  # fmt: skip
+    return model, fitting.fit(model, training, validation, schedule, report_progress)
 
 
 def _numbered_on(report_progress: Progress, *, done: int, total: int) -> Progress:
