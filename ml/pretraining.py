@@ -39,11 +39,13 @@ class Settings:
 class WordVectors:
     """words: int32 [n], buckets, ascending; vectors: float32 [n, dims], of length 1 but for rounding to 16 bits.
 
+    subwords: int32 [n, places], how the words are spelled, as text.subword_buckets gives it.
     origin: what they were learned from, as JSON: settings, texts, words, and the fingerprint of the texts.
     """
 
     words: NDArray[np.int32]
     vectors: NDArray[np.float32]
+    subwords: NDArray[np.int32]
     origin: dict[str, Any]
 
     def table(self, words: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -54,15 +56,18 @@ class WordVectors:
         return result
 
     def save(self, path: Path) -> None:
-        """Plain arrays, as large as the half of `vectors`."""
-        np.savez(path, words=self.words, vectors=self.vectors.astype(np.float16))
+        """Plain arrays, packed; nothing of the texts themselves."""
+        np.savez_compressed(
+            path, words=self.words, vectors=self.vectors.astype(np.float16), subwords=self.subwords
+        )
 
     @classmethod
     def load(cls, path: Path, origin: dict[str, Any]) -> WordVectors:
         """What `save` wrote. Raises ValueError for another file."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return cls(arrays["words"], arrays["vectors"].astype(np.float32), origin)
+                vectors = arrays["vectors"].astype(np.float32)
+                return cls(arrays["words"], vectors, arrays["subwords"], origin)
         except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path}: not word vectors of this application.") from error
 
@@ -76,7 +81,8 @@ def learn(texts: Sequence[str], settings: Settings) -> WordVectors:
     row_of_word[words] = np.arange(1, len(words) + 1, dtype=np.int32)
     vectors = word_vectors(bags, row_of_word, dims=settings.dims, seed=settings.seed)[1:]
     fingerprint = hashlib.sha256(bags.lengths.tobytes() + bags.flat.tobytes()).hexdigest()
-    return WordVectors(words, vectors.astype(np.float16).astype(np.float32), {
+    _, subwords = text.spellings(texts, among=words)
+    return WordVectors(words, vectors.astype(np.float16).astype(np.float32), subwords, {
         "settings": asdict(settings), "texts": len(texts), "words": len(words), "fingerprint": fingerprint,
     })  # fmt: skip
 

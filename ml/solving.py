@@ -21,6 +21,7 @@ from ml import text
 from ml.baseline import regression
 from ml.fitting import Examples, Report, logits_of_texts
 from ml.network import Tagger
+from ml.pretraining import WordVectors
 from ml.text import Bags, pair_buckets
 
 TOLERANCE = 1e-2  # of the regression on subwords, which are many; stricter takes longer and ranks no better
@@ -67,14 +68,14 @@ def solve_tags(
     weights: NDArray[np.float32],
     *,
     texts: Sequence[str],
-    unlabelled: Sequence[str] = (),
+    word_vectors: WordVectors | None = None,
     validation: Examples,
     validation_texts: Sequence[str],
     seed: int,
     report: Report,
 ) -> None:
     """Replace the tags' weights. `weights`: float32 [n, 1 + tags], 0 where a tag was not judged. `texts`: the n texts;
-    `unlabelled`: further ones, whose words the model may know.
+    `word_vectors`: those that the model began with, and how their words are spelled.
 
     1. Per tag a regression on the words and pairs, each by its inverse document frequency, which then becomes part of
        the weight. The texts are read with all their rule terms: for a tag those are the evidence, not a shortcut.
@@ -89,7 +90,7 @@ def solve_tags(
     by_word = _scaled(model_inputs(model, bags))
     if not len(by_word.columns):
         return
-    speller = _Speller(model, texts, unlabelled) if accurate else None
+    speller = _Speller(model, texts, word_vectors) if accurate else None
     by_subword = speller.inputs(bags) if speller else None
     if by_subword is not None and not len(by_subword.columns):
         by_subword = None
@@ -174,9 +175,14 @@ def _assign(model: Tagger, weights: _Weights) -> None:
 class _Speller:
     """How the words of some texts are spelled: which subwords each has."""
 
-    def __init__(self, model: Tagger, texts: Sequence[str], unlabelled: Sequence[str]) -> None:
+    def __init__(self, model: Tagger, texts: Sequence[str], word_vectors: WordVectors | None) -> None:
         self.model = model
-        self.words, found = text.spellings(texts, unlabelled, among=model.vocabulary.words)
+        self.words, found = text.spellings(texts)
+        if word_vectors is not None:
+            further = ~np.isin(word_vectors.words, self.words)
+            words = np.concatenate([self.words, word_vectors.words[further]])
+            found = np.concatenate([found, word_vectors.subwords[further]])[np.argsort(words)]
+            self.words = np.sort(words)
         self.names, places = np.unique(found, return_inverse=True)
         rows, columns = np.nonzero(found >= 0)
         columns = places.reshape(found.shape)[rows, columns]

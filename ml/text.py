@@ -175,20 +175,19 @@ def _words_and_buckets(whole: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def spellings(
-    texts: Sequence[str], further: Sequence[str] = (), *, among: NDArray[np.int32]
+    texts: Sequence[str], *, among: NDArray[np.int32] | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Every word of the texts, and those `among` the words of further texts: buckets, int32 [words], ascending, and
-    subwords as `subword_buckets` gives them.
+    """Every word of the texts, or those `among` them: buckets, int32 [words], ascending, and subwords as
+    `subword_buckets` gives them.
     """
     spelled: dict[int, bytes] = {}
-    for some, wanted in ((further, among), (texts, None)):
-        for batch in batches(some):
-            found, hashed = (part.numpy() for part in _words_and_buckets(batch))
-            names, places = np.unique(hashed, return_index=True)
-            if wanted is not None:
-                kept = np.isin(names, wanted)
-                names, places = names[kept], places[kept]
-            spelled.update(zip(names.tolist(), found[places].tolist(), strict=True))
+    for batch in batches(texts):
+        found, hashed = (part.numpy() for part in _words_and_buckets(batch))
+        names, places = np.unique(hashed, return_index=True)
+        if among is not None:
+            kept = np.isin(names, among)
+            names, places = names[kept], places[kept]
+        spelled.update(zip(names.tolist(), found[places].tolist(), strict=True))
     names = np.array(sorted(spelled), np.int32)
     words = [spelled[name] for name in names.tolist()]
     parts = [subword_buckets(tf.constant(words[k : k + 8192])).numpy() for k in range(0, len(words), 8192)]

@@ -159,7 +159,7 @@ def train(  # noqa: PLR0915 - the whole path, in order
         told = _numbered_on(report_progress, done=len(epochs), total=config.passes())
         network, history = _network(
             training=training, validation=validation, texts=[texts[i] for i in part["train"]],
-            validation_texts=validation_texts, unlabelled=unlabelled, tag_weights=tag_weights, config=one,
+            validation_texts=validation_texts, tag_weights=tag_weights, config=one,
             report_progress=told, word_vectors=word_vectors if architecture == "accurate" else None,
         )  # fmt: skip
         networks.append(network)
@@ -455,7 +455,6 @@ def _network(
     validation: fitting.Examples,
     texts: list[str],
     validation_texts: list[str],
-    unlabelled: Sequence[str],
     word_vectors: pretraining.WordVectors | None,
     tag_weights: NDArray[np.float32],
     config: Config,
@@ -467,7 +466,7 @@ def _network(
         report_progress=report_progress,
     )  # fmt: skip
     solving.solve_tags(
-        model, training, tag_weights, texts=texts, unlabelled=unlabelled, validation=validation,
+        model, training, tag_weights, texts=texts, word_vectors=word_vectors, validation=validation,
         validation_texts=validation_texts, seed=config.seed, report=report_progress,
     )  # fmt: skip
     model.round_to_half()

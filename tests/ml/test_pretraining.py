@@ -63,6 +63,7 @@ def test_what_is_saved_is_what_was_learned(tmp_path):
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     again = pretraining.WordVectors.load(tmp_path / "a.npz", found.origin)
     assert np.array_equal(again.vectors, found.vectors)
+    assert np.array_equal(again.subwords, found.subwords)
     (tmp_path / "b.npz").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="not word vectors"):
         pretraining.WordVectors.load(tmp_path / "b.npz", {})

@@ -142,9 +142,7 @@ def test_words_are_spelled_with_their_ends_and_no_further_than_twenty_bytes():
     from ml import text
 
     pill_alone = text.Bags.of(["💊"]).flat
-    names, subwords = text.spellings(
-        ["oxy oxy oxycontin", "a" * 30 + "b"], ["many other words 💊"], among=pill_alone
-    )
+    names, subwords = text.spellings(["oxy oxy oxycontin", "a" * 30 + "b", "💊"])
     assert (np.diff(names) > 0).all()
     by_word = dict(zip(names.tolist(), (set(row[row >= 0].tolist()) for row in subwords), strict=True))
     assert len(by_word) == 4
@@ -156,4 +154,5 @@ def test_words_are_spelled_with_their_ends_and_no_further_than_twenty_bytes():
     assert pill
     assert not pill & oxy
     assert len(endless) == 4 * 2  # "a" alone and with the beginning; the rest is cut off
-    assert text.spellings([], among=pill_alone)[1].shape == (0, 70)
+    assert text.spellings(["many other words 💊"], among=pill_alone)[0].tolist() == pill_alone.tolist()
+    assert text.spellings([])[1].shape == (0, 70)
