@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.http import urlencode
 
-from labeling.models import ModelVersion
+from labeling.models import ModelVersion, Source
 from labeling.versions import DA_HEAD, SAMPLES, TAGS_HEAD
 
 Json = dict[str, Any]
@@ -321,6 +321,37 @@ def faithfulness(version: ModelVersion) -> str:
     )
 
 
+def expected_in_corpus(version: ModelVersion) -> str:
+    """How many DA tweets it expects among the general ones, corrected and not, and where the share comes from.
+
+    Empty for a model without a verdict, and for one trained before this was written down.
+    """
+    prior = version.report.get("prior", {})
+    if prior.get("uncorrected") is None:
+        return ""
+    da, scored = settings.VERDICT_DA, version.score_summary.get("sources", {}).get(str(int(Source.GENERAL)))
+    count, among = (scored[0], "general tweets scored") if scored else (1_000_000, "general tweets")
+    corrected, uncorrected = (round(count * prior[name]) for name in ("corpus", "uncorrected"))
+    return (
+        f"Among {count:,} {among} it expects about {corrected:,} {da} tweets ({_percent(prior['corpus'])}); without the "
+        f"correction for how rare {da} is in the corpus, its probabilities would add up to {uncorrected:,}. "
+        + _origin_of_prior(prior)
+    )
+
+
+def _origin_of_prior(prior: Json) -> str:
+    if prior["source"] == "stated":
+        return "The share was stated in the configuration."
+    interval = ""
+    if prior["low"] is not None:
+        interval = f", 95 % interval {_percent(prior['low'])} to {_percent(prior['high'])}"
+    return (
+        f"The share was estimated without labels on {prior['sample']:,} random general tweets{interval}. That takes the "
+        "general tweets for a mixture of tweets like those of the training, so it is a rough guess, often too low; an "
+        "audit measures it."
+    )
+
+
 def cascade_loss(version: ModelVersion) -> list[str]:
     """What the cascade lost against *accurate* on every tweet, each sentence with its sample. Empty for others."""
     loss = version.report.get("cascade")
@@ -435,4 +466,6 @@ def _figure(figures: Json | None, name: str) -> str:
 def _percent(share: float) -> str:
     """With a space that does not break."""
     digits = 0 if 0.01 <= share <= 0.99 or share in (0, 1) else 1
+    if 0 < share < 0.001:
+        digits = 3
     return f"{share * 100:.{digits}f}\N{NO-BREAK SPACE}%"

@@ -13,13 +13,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 from scipy.special import expit, logit
 from scipy.stats import binomtest
 
 MIN_POSITIVES = 5  # in validation; with fewer, a threshold or a slope would be noise
 SMALLEST_PRIOR = 1e-5
 GOALS = ("f1", "overall", "precision")
+SCALE_BOUNDS = [(0.05, 20), (None, None)]
+NEWTON_STEPS = 6
+ENOUGH_TO_MATCH = 1_000
+BOOTSTRAPS = 200
+BOOTSTRAP_BINS = 400
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Scale:
     slope: float
     intercept: float
 
-    def __call__(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    def __call__(self, logits: NDArray[np.floating[Any]]) -> Floats:
         return np.asarray(expit(self.slope * np.asarray(logits, np.float64) + self.intercept))
 
     def shifted(self, log_odds: float) -> Scale:
@@ -43,7 +50,7 @@ def platt(logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Scale:
     target = np.where(truth > 0, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     values = np.asarray(logits, np.float64)
 
-    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    def loss(parameters: Floats) -> tuple[float, Floats]:
         slope, intercept = parameters
         scaled = slope * values + intercept
         error = expit(scaled) - target
@@ -51,8 +58,23 @@ def platt(logits: NDArray[np.float32], truth: NDArray[np.float32]) -> Scale:
             [(error * values).mean(), error.mean()]
         )
 
-    found = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(0.05, 20), (None, None)])
+    found = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=SCALE_BOUNDS)
     return Scale(float(found.x[0]), float(found.x[1]))
+
+
+def _refitted(values: Floats, positives: NDArray[Any], negatives: NDArray[Any]) -> Scale:
+    """The scale of values that are nearly calibrated, from how many of each class have each: some steps of Newton's."""
+    count = positives + negatives
+    slope, intercept = 1.0, 0.0
+    for _ in range(NEWTON_STEPS):
+        p = expit(slope * values + intercept)
+        error, weight = count * p - positives, count * p * (1 - p) + 1e-9
+        gradient = np.array([(error * values).sum(), error.sum()])
+        cross = (weight * values).sum()
+        curvature = np.array([[(weight * values**2).sum(), cross], [cross, weight.sum()]])
+        step = np.linalg.solve(curvature, gradient)
+        slope, intercept = float(np.clip(slope - step[0], 0.05, 20)), float(intercept - step[1])
+    return Scale(slope, intercept)
 
 
 def can_be_scaled(truth: NDArray[np.float32]) -> bool:
@@ -67,25 +89,75 @@ def log_odds(scales: list[Scale], logits: NDArray[np.float32]) -> NDArray[np.flo
     return np.asarray(logits * slopes + np.array([scale.intercept for scale in scales]), np.float64)
 
 
-def corpus_prior(probabilities: NDArray[np.float64], *, prior: float, rounds: int = 1000) -> float:
-    """The share of DA in an unlabelled sample, by expectation maximisation (Saerens et al. 2002).
+def corpus_prior(
+    probabilities: Floats, *, prior: float, counts: NDArray[np.integer[Any]] | None = None
+) -> float:
+    """The share of DA in an unlabelled sample with the best likelihood, which is where the expectation maximisation
+    of Saerens et al. (2002) ends. There the mean of the moved probabilities is that share.
 
-    `probabilities` hold where the share of DA is `prior`. Assumes that DA tweets look alike in both places.
+    `probabilities` hold where the share of DA is `prior`; counts: how many texts have each, by default one. Assumes that
+    DA tweets look alike in both places.
     """
-    share = prior
-    for _ in range(rounds):
-        moved = expit(logit(np.clip(probabilities, 1e-9, 1 - 1e-9)) + prior_shift(prior, share))
-        estimate = float(np.clip(moved.mean(), SMALLEST_PRIOR, 1 - SMALLEST_PRIOR))
-        if abs(estimate - share) < 1e-7:
-            break
-        share = estimate
-    return share
+    odds = logit(np.clip(probabilities, 1e-9, 1 - 1e-9)) + prior_shift(prior, 0.5)
+    excess = np.exp(odds) - 1  # the likelihood of a text is proportional to 1 + share · excess
+    weights = np.ones(len(excess)) if counts is None else counts
+
+    def slope(share: float) -> float:
+        return float((weights * excess / (1 + share * excess)).sum())
+
+    low, high = SMALLEST_PRIOR, 1 - SMALLEST_PRIOR
+    if slope(low) <= 0 or slope(high) >= 0:
+        return low if slope(low) <= 0 else high
+    return float(brentq(slope, low, high, xtol=1e-9))
+
+
+def prior_interval(
+    log_odds: Floats, truth: NDArray[np.float32], sample: Floats, *, seed: int
+) -> tuple[float, float] | None:
+    """95 % interval of `corpus_prior`, by resampling the validation texts and the sample (Efron 1979).
+
+    log_odds: calibrated, of the validation texts with `truth` (0/1); sample: of the unlabelled texts. Most of the width
+    comes from the few negatives of validation that score high: they decide what a high score is worth. None: too few.
+    """
+    if not can_be_scaled(truth) or not len(sample):
+        return None
+    edges = np.unique(np.quantile(np.concatenate([log_odds, sample]), np.linspace(0, 1, BOOTSTRAP_BINS + 1)))
+    top = np.quantile(log_odds, np.linspace(0, 1, BOOTSTRAP_BINS + 1))  # fine where it matters
+    edges = np.unique(np.concatenate([edges, top]))
+    middle = (edges[1:] + edges[:-1]) / 2
+    positives, negatives, corpus = (
+        np.histogram(values, edges)[0] for values in (log_odds[truth > 0], log_odds[truth <= 0], sample)
+    )
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(BOOTSTRAPS):
+        hits, misses, texts = (rng.poisson(counts) for counts in (positives, negatives, corpus))
+        if min(hits.sum(), misses.sum()) < MIN_POSITIVES:
+            continue
+        share = hits.sum() / (hits.sum() + misses.sum())
+        found.append(corpus_prior(_refitted(middle, hits, misses)(middle), prior=float(share), counts=texts))
+    if not found:
+        return None
+    low, high = np.quantile(found, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def prior_shift(old: float, new: float) -> float:
     """What to add to a logit that holds where the share is `old`, so that it holds where it is `new`."""
     old, new = (float(np.clip(share, SMALLEST_PRIOR, 1 - SMALLEST_PRIOR)) for share in (old, new))
     return float(logit(new) - logit(old))
+
+
+def shift_to(log_odds: Floats, share: float) -> float | None:
+    """What to add to the log-odds of a sample of the corpus, so that their probabilities have the mean `share`.
+
+    Where the scale is right it is `prior_shift`; where it is not, the expected number of DA still is. For a `share` that
+    `corpus_prior` estimated both are the same. None: the sample is too small to say.
+    """
+    if len(log_odds) < ENOUGH_TO_MATCH:
+        return None
+    share = float(np.clip(share, SMALLEST_PRIOR, 1 - SMALLEST_PRIOR))
+    return float(brentq(lambda shift: expit(log_odds + shift).mean() - share, -60, 60, xtol=1e-9))
 
 
 @dataclass(frozen=True)

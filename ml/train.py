@@ -92,7 +92,7 @@ class Config:
     corpus_prior: float | None = None  # share of DA in the corpus; None: estimated
     goal: str = "f1"  # of the tags' thresholds: f1 | overall | precision, see ml.calibration.Goal
     precision: float = 0.8  # wanted, where that is the goal
-    cascade_share: float = 0.04  # cascade: share of the corpus that accurate reads again, 0.01 to 0.1
+    cascade_share: float = 0.05  # cascade: share of the corpus that accurate reads again, 0.01 to 0.1
 
     def networks(self) -> tuple[str, ...]:
         return ("fast", "accurate") if self.architecture == "cascade" else (self.architecture,)
@@ -182,14 +182,15 @@ def train(  # noqa: PLR0915 - the whole path, in order
             config=config,
         )  # fmt: skip
         odds, corpus_odds = join.log_odds(*logits), join.log_odds(*corpus_logits)
-    prior, shift = None, 0.0
+    shift = 0.0
+    prior: dict[str, Any] = {"train": None, "corpus": None}
     if mix_prior is not None:
-        prior = _corpus_prior(corpus_odds, mix_prior, config)
-        shift = calibration.prior_shift(mix_prior, prior)
+        prior = _prior(odds[:, 0], held_truth[:, 0], corpus_odds[:, 0], mix_prior, config)
+        shift = prior["shift"]
         odds[:, 0] += shift
         scales = [scales[0].shifted(shift), *scales[1:]]
     goal = calibration.Goal(config.goal, config.precision)
-    fallback = _at_half(shift) if prior is not None else None
+    fallback = _at_half(shift) if mix_prior is not None else None
     thresholds, notes = _thresholds(expit(odds), held_truth, tags, fallback=fallback, goal=goal)
 
     # 4. Save; everything reported below comes from the file as saved.
@@ -199,7 +200,7 @@ def train(  # noqa: PLR0915 - the whole path, in order
         "config": asdict(config), "tags": tags,
         "thresholds": {"DA": thresholds[0], "tags": dict(zip(tags, thresholds[1:], strict=True))},
         "scales": [asdict(scale) for scale in scales],
-        "prior": {"train": mix_prior, "corpus": prior}, "environment": _environment(),
+        "prior": {name: prior[name] for name in ("train", "corpus")}, "environment": _environment(),
         "pretraining": word_vectors.origin if word_vectors is not None else None,
     }  # fmt: skip
     if word_vectors is not None:
@@ -244,7 +245,7 @@ def train(  # noqa: PLR0915 - the whole path, in order
         "thresholds": description["thresholds"], "threshold_notes": notes, "goal": asdict(goal),
         "threshold_figures": _threshold_figures(expit(odds), held_truth, names, thresholds, goal),
         "calibration": {"method": "Platt", **calibration.describe(scales, names)},
-        "prior": description["prior"], "samples": samples,
+        "prior": prior, "samples": samples,
         "words_per_second": int(training.bags.lengths.sum()) * len(epochs) / max(spent, 1e-9),
         "environment": description["environment"], "pretraining": description["pretraining"],
         **_loses(samples["test"]),
@@ -524,7 +525,7 @@ def _join(
     fast = calibration.log_odds(scales, corpus_logits[0])
     if not len(fast):  # nothing is known of the corpus: it may be like these texts
         fast = calibration.log_odds(scales, logits[0])
-    prior = _corpus_prior(fast, mix_prior, config)
+    prior = _corpus_prior(fast[:, 0], mix_prior, config)
     cut = cascade.cut_of(fast[:, 0], share=config.cascade_share, prior=prior)
     again = calibration.log_odds(scales, logits[0])[:, 0] >= cut
     accurate = []
@@ -537,13 +538,41 @@ def _join(
     return cascade.Join(cut, scales, accurate)
 
 
-def _corpus_prior(log_odds: NDArray[np.float64], mix_prior: float, config: Config) -> float:
-    """The share of DA in the corpus: stated, or estimated on a sample of it, or that of the training mix."""
+def _corpus_prior(corpus: NDArray[np.float64], mix_prior: float, config: Config) -> float:
+    """The share of DA in the corpus: stated, or estimated from log-odds on a sample of it, or that of the mix."""
     if config.corpus_prior is not None:
         return config.corpus_prior
-    if not len(log_odds):
+    if not len(corpus):
         return mix_prior
-    return calibration.corpus_prior(expit(log_odds[:, 0]), prior=mix_prior)
+    return calibration.corpus_prior(expit(corpus), prior=mix_prior)
+
+
+def _prior(
+    log_odds: NDArray[np.float64],
+    truth: NDArray[np.float32],
+    corpus: NDArray[np.float64],
+    mix_prior: float,
+    config: Config,
+) -> dict[str, Any]:
+    """The report's part on the share of DA, from calibrated log-odds of validation and of a sample of the corpus.
+
+    uncorrected: the mean of P(DA) on the sample as it holds for the training mix; corrected it is `corpus`. shift: what
+    the correction adds to the log-odds.
+    """
+    share = _corpus_prior(corpus, mix_prior, config)
+    source = "training" if not len(corpus) else "estimated"
+    judged = ~np.isnan(truth)
+    interval = None
+    if config.corpus_prior is not None:
+        source = "stated"
+    else:
+        interval = calibration.prior_interval(log_odds[judged], truth[judged], corpus, seed=config.seed)
+    low, high = interval or (None, None)
+    return {
+        "train": mix_prior, "corpus": share, "source": source, "low": low, "high": high,
+        "sample": len(corpus), "uncorrected": float(expit(corpus).mean()) if len(corpus) else None,
+        "shift": calibration.shift_to(corpus, share) or calibration.prior_shift(mix_prior, share),
+    }  # fmt: skip
 
 
 def _faithfulness(

@@ -200,6 +200,7 @@ def _detail(version: ModelVersion, sample: str, head: str) -> dict[str, Any]:
         "belief": reports.belief(version),
         "cascade_loss": reports.cascade_loss(version),
         "faithfulness": reports.faithfulness(version),
+        "expected_in_corpus": reports.expected_in_corpus(version),
         "samples": reports.sample_names(report),
         "sample": sample,
         "sample_title": reports.SAMPLE_TITLES[sample],

@@ -243,6 +243,29 @@ def test_thresholds_say_what_they_were_chosen_for_and_what_they_reached(version,
     assert "no threshold" in page
 
 
+def test_expected_numbers_with_and_without_correction_stand_beside_each_other(version, analyst, client_of):
+    address = url("version-detail", version.number)
+    assert "How many DA tweets are there?" not in client_of(analyst).get(address).content.decode()
+    version.report["prior"] = {
+        "train": 0.08, "corpus": 0.003, "uncorrected": 0.05, "source": "estimated", "sample": 20_000, "low": 0.0011,
+        "high": 0.0072,
+    }  # fmt: skip
+    version.save()
+    page = client_of(analyst).get(address).content.decode()
+    assert "Among 1,000,000 general tweets it expects about 3,000 DA tweets (0.3\N{NO-BREAK SPACE}%)" in page
+    assert "would add up to 50,000" in page
+    assert (
+        "on 20,000 random general tweets, 95 % interval 0.1\N{NO-BREAK SPACE}% to 0.7\N{NO-BREAK SPACE}%"
+        in page
+    )
+    version.score_summary = {"sources": {"2": [20_000_000, 300]}}
+    version.report["prior"] |= {"source": "stated", "low": None, "high": None}
+    version.save()
+    page = client_of(analyst).get(address).content.decode()
+    assert "Among 20,000,000 general tweets scored it expects about 60,000" in page
+    assert "stated in the configuration" in page
+
+
 def test_undefined_figures_are_dashes_with_a_reason(version, analyst, client_of):
     body = client_of(analyst).get(url("version-detail", version.number)).content.decode()
     assert "too few examples to choose one, or the wanted precision is out of reach" in body

@@ -46,6 +46,52 @@ def test_a_sample_without_any_sign_of_da_gives_a_small_prior_and_not_zero():
     assert 0 < calibration.corpus_prior(np.full(1000, 1e-6), prior=0.3) < 1e-4
 
 
+def test_the_estimated_prior_is_the_mean_of_the_moved_probabilities():
+    logits, _ = drawn(0.02, 20_000)
+    found = calibration.corpus_prior(expit(logits).astype(np.float64), prior=0.5)
+    moved = expit(logits + calibration.prior_shift(0.5, found))
+    assert moved.mean() == pytest.approx(found, rel=1e-5)
+
+
+def test_a_known_share_is_met_even_where_the_scale_is_wrong():
+    logits, _ = drawn(0.02, 20_000)
+    for scale in (1.0, 0.6):
+        shift = calibration.shift_to(scale * logits.astype(np.float64), 0.02)
+        assert shift is not None
+        assert expit(scale * logits + shift).mean() == pytest.approx(0.02, rel=1e-4)
+        if scale == 1.0:
+            assert shift == pytest.approx(calibration.prior_shift(0.5, 0.02), abs=0.15)
+    assert calibration.shift_to(logits[:100].astype(np.float64), 0.02) is None
+
+
+def test_counts_stand_for_repeated_probabilities():
+    p, counts = np.array([0.01, 0.2, 0.9]), np.array([900, 50, 10])
+    assert calibration.corpus_prior(p, prior=0.5, counts=counts) == pytest.approx(
+        calibration.corpus_prior(np.repeat(p, counts), prior=0.5)
+    )
+
+
+def test_the_interval_of_the_prior_holds_the_truth_and_narrows_with_more_judged_texts():
+    widths = []
+    sample, _ = drawn(0.02, 20_000, seed=1)
+    for count in (500, 50_000):
+        log_odds, truth = drawn(0.5, count, seed=2)
+        interval = calibration.prior_interval(
+            log_odds.astype(np.float64), truth, sample.astype(np.float64), seed=1
+        )
+        assert interval is not None
+        assert interval[0] < 0.02 < interval[1]
+        widths.append(interval[1] - interval[0])
+    assert widths[1] < widths[0] / 2
+
+
+def test_no_interval_without_both_classes_or_a_sample():
+    log_odds, truth = drawn(0.5, 100)
+    values = log_odds.astype(np.float64)
+    assert calibration.prior_interval(values, np.zeros(100, np.float32), values, seed=1) is None
+    assert calibration.prior_interval(values, truth, values[:0], seed=1) is None
+
+
 def test_moved_probabilities_hold_in_the_corpus():
     logits, truth = drawn(0.02, 100_000)
     scale = calibration.Scale(1.0, 0.0).shifted(calibration.prior_shift(0.5, 0.02))
