@@ -92,7 +92,7 @@ class Config:
     corpus_prior: float | None = None  # share of DA in the corpus; None: estimated
     goal: str = "f1"  # of the tags' thresholds: f1 | overall | precision, see ml.calibration.Goal
     precision: float = 0.8  # wanted, where that is the goal
-    cascade_share: float = 0.05  # cascade: share of the corpus that accurate reads again, 0.01 to 0.1
+    cascade_share: float = 0.04  # cascade: share of the corpus that accurate reads again, 0.01 to 0.1
 
     def networks(self) -> tuple[str, ...]:
         return ("fast", "accurate") if self.architecture == "cascade" else (self.architecture,)
