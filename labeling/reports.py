@@ -345,6 +345,8 @@ def _origin_of_prior(prior: Json) -> str:
     interval = ""
     if prior["low"] is not None:
         interval = f", 95 % interval {_percent(prior['low'])} to {_percent(prior['high'])}"
+    if prior["source"] == "audited":
+        return f"The share comes from the audits that there were when it was trained{interval}."
     return (
         f"The share was estimated without labels on {prior['sample']:,} random general tweets{interval}. That takes the "
         "general tweets for a mixture of tweets like those of the training, so it is a rough guess, often too low; an "

@@ -149,6 +149,8 @@ def _train(version: ModelVersion, progress: Progress) -> None:
         except ValueError as error:  # the library says in words what the examples lack
             logger.exception("Training of %s failed", version)
             raise JobError(str(error)) from error
+        if audited:
+            report["prior"] |= {"source": "audited", "low": audited.low, "high": audited.high}
         progress.report(stage="Storing the model")
         if kept:
             snapshot.counts["word_vectors"] = kept[1]

@@ -264,6 +264,10 @@ def test_expected_numbers_with_and_without_correction_stand_beside_each_other(ve
     page = client_of(analyst).get(address).content.decode()
     assert "Among 20,000,000 general tweets scored it expects about 60,000" in page
     assert "stated in the configuration" in page
+    version.report["prior"] |= {"source": "audited", "low": 0.002, "high": 0.004}
+    version.save()
+    page = client_of(analyst).get(address).content.decode()
+    assert "trained, 95 % interval 0.2\N{NO-BREAK SPACE}% to 0.4\N{NO-BREAK SPACE}%." in page
 
 
 def test_undefined_figures_are_dashes_with_a_reason(version, analyst, client_of):
