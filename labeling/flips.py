@@ -20,7 +20,11 @@ from labeling.suggestions import threshold_of
 
 PAGE_SIZE = 25
 SAMPLED = 5_000  # flagged tweets in which the flips are counted, where there are more
-WINDOWS = (2_000, 8_000, 40_000)  # flagged tweets tried for one page, 3 µs each: most flips are near the threshold
+WINDOWS = (
+    2_000,
+    8_000,
+    40_000,
+)  # flagged tweets tried for one page, 3 µs each: most flips are near the threshold
 PEOPLE = f"({Origin.ANALYST.value}, {Origin.REVIEW.value})"
 
 Cursor = tuple[float, int]  # risk and tweet of the row that a page begins after
