@@ -46,17 +46,25 @@ def start_training(
     activate: bool = False,
     goal: str = "f1",
     precision: float = 0.8,
+    corpus_prior: float | None = None,
 ) -> ModelVersion:
     """A new version and its queued job (`version.job`). Raises AlreadyRunning while another training is.
 
     The caller enqueues the job. `activate`: score when trained, and activate when the scores are published. `goal`,
-    `precision`: what the tags' thresholds are chosen for, as ml.calibration.Goal has them.
+    `precision`: what the tags' thresholds are chosen for, as ml.calibration.Goal has them. `corpus_prior`: the share of
+    DA in the corpus, where it is known; None: as audits have it, or else estimated.
     """
     with transaction.atomic():
         job = jobs.create_job(Job.Kind.TRAIN, exclusive_key=EXCLUSIVE_KEY, user=user)
         settle_versions()
         last = ModelVersion.objects.aggregate(last=Max("number"))["last"] or 0
-        job.detail = {"activate": activate, "number": last + 1, "goal": goal, "precision": precision}
+        job.detail = {
+            "activate": activate,
+            "number": last + 1,
+            "goal": goal,
+            "precision": precision,
+            "corpus_prior": corpus_prior,
+        }
         job.save(update_fields=["detail"])
         return ModelVersion.objects.create(
             number=last + 1,
@@ -118,14 +126,14 @@ def _train(version: ModelVersion, progress: Progress) -> None:
     wanted = {
         name: progress.job.detail[name] for name in ("goal", "precision") if name in progress.job.detail
     }
-    audited = (
-        estimates.audited_prevalence()
-    )  # what audits say of the corpus, not what the model concludes of it
+    stated = progress.job.detail.get("corpus_prior")
+    # What audits say of the corpus comes before what the model concludes of it.
+    audited = estimates.audited_prevalence() if stated is None else None
     config = ml_train.Config(
         architecture=version.architecture,
         seed=version.seed,
         term_pattern=snapshot.term_pattern,
-        corpus_prior=audited.value if audited else None,
+        corpus_prior=audited.value if audited else stated,
         **wanted,
     )
     pretrains = "accurate" in config.networks()

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from labeling import training
 from labeling.models import ModelVersion
-from tests.factories import make_version
+from tests.factories import job_of, make_version
 from tests.reports import make_evaluated_version
 
 pytestmark = pytest.mark.django_db
@@ -65,6 +65,18 @@ def test_train_refuses_a_precision_that_is_no_share():
     with pytest.raises(CommandError, match="above 0 and below 1"):
         call_command("train", "--goal", "precision", "--precision", "80")
     assert not ModelVersion.objects.exists()
+
+
+def test_train_refuses_a_prior_that_is_no_share():
+    with pytest.raises(CommandError, match="is a share above 0 and below 1, such"):
+        call_command("train", "--corpus-prior", "3")
+    assert not ModelVersion.objects.exists()
+
+
+def test_train_keeps_the_prior_that_was_stated():
+    with pytest.raises(CommandError, match="You need at least 50"):
+        output("train", "--corpus-prior", "0.003")
+    assert job_of(ModelVersion.objects.get()).detail["corpus_prior"] == 0.003
 
 
 def test_train_refuses_beside_another_training():

@@ -40,6 +40,11 @@ class Command(BaseCommand):
             "--precision", type=float, default=0.8, help="wanted of every tag, with --goal precision (0.8)"
         )
         parser.add_argument(
+            "--corpus-prior",
+            type=float,
+            help="share of DA in the corpus where it is known, such as 0.003; default: as audits have it, or estimated",
+        )
+        parser.add_argument(
             "--activate",
             action="store_true",
             help="score all tweets with it, then make it the active version",
@@ -48,6 +53,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not 0 < options["precision"] < 1:
             raise CommandError("--precision is a share above 0 and below 1, such as 0.8.")
+        if options["corpus_prior"] is not None and not 0 < options["corpus_prior"] < 1:
+            raise CommandError("--corpus-prior is a share above 0 and below 1, such as 0.003.")
         try:
             version = training.start_training(
                 user=None,
@@ -58,6 +65,7 @@ class Command(BaseCommand):
                 activate=options["activate"],
                 goal=options["goal"],
                 precision=options["precision"],
+                corpus_prior=options["corpus_prior"],
             )
         except AlreadyRunning as error:
             raise CommandError(str(error)) from error
