@@ -7,10 +7,12 @@ strategies are the product's own (ml.choosing), the model of each round is TF-ID
 
 1. DA: the pool is a random sample of the general posts, the needles among them as rare as they are. The start is 250
    specific posts and 250 random general ones from outside the pool. What counts are needles.
-2. A rare tag, for each community: the pool is all needles and a sample of the other general posts, but of that
-   community's needles 20 at random, and no more. The start is 495 specific posts of other communities and 5 of this one.
-   What counts is how many labels it takes until 10 of the 20 are found. Uncertainty is stopped at --most labels, or at
-   three times what the rare tag's own strategy took.
+2. A rare tag. The pool is all needles, a sample of the other general posts, and of the posts with the tag 20 at random and
+   no more. The start is 500 specific posts, 5 of them with the tag. What counts is how many labels it takes until 10 of
+   the 20 are found. Uncertainty is stopped at --most labels, or at ten times what the rare tag's own strategy took.
+   A tag is a subject of the starter lexicon (a post has it that holds one of its single words; no strategy sees
+   them), where at least 25 posts have it; with --by community, one of the 23 communities, most of whose
+   titles do not say where they come from.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.needles import read
 from ml import simulation
+from ml.choosing import words_of
 from ml.simulation import Features, Replay
 
 HIDDEN, ANCHORS, WANTED = 20, 5, 10
@@ -50,7 +53,8 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=3_000, help="labels of part 2 at most (3000)")
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tags", help="communities of part 2, by commas (all)")
+    parser.add_argument("--by", choices=("subject", "community"), default="subject", help="tags of part 2")
+    parser.add_argument("--tags", help="some of them, by commas (all)")
     parser.add_argument("--parts", default="da,rare")
     options = parser.parse_args()
     for path in (options.specific, options.general, options.needles):
@@ -134,46 +138,69 @@ def find_da(corpus: Corpus, options: Any) -> dict[str, Any]:
 
 
 def find_rare(corpus: Corpus, options: Any) -> dict[str, Any]:
-    tags = options.tags.split(",") if options.tags else corpus.tags
     rows = []
     print(
         f"labels until {WANTED} of {HIDDEN} are found, of {options.most:,} at most ({ANCHORS} examples at the start)"
     )
-    print(f"{'tag':20}{'seed':>5}{'rare_tag':>10}{'uncertain':>11}{'ratio':>8}   found by each")
+    print(f"{'tag':24}{'seed':>5}{'rare_tag':>10}{'uncertain':>11}{'ratio':>8}   found by each")
     for seed in range(1, options.seeds + 1):
         rng = np.random.default_rng(seed)
         others = np.setdiff1d(corpus.general, corpus.needles)
-        pool = np.concatenate([corpus.needles, rng.choice(others, options.rare_pool, replace=False)])
-        everything = np.concatenate([corpus.specific, pool])
-        features = Features.of(corpus.texts[everything].tolist())
-        for tag in tags:
-            replay = rare_replay(
-                corpus, everything, tag, np.random.default_rng([seed, corpus.tags.index(tag)])
-            )
-            rows.append(
-                time_to_find(replay, corpus.tags.index(tag), options, features) | {"tag": tag, "seed": seed}
-            )
+        pool = rng.choice(others, min(options.rare_pool, len(others)), replace=False)
+        everything = np.concatenate([corpus.specific, corpus.needles, pool])
+        texts = corpus.texts[everything].tolist()
+        truth, tags = corpus.truth(everything), corpus.tags
+        if options.by == "subject":
+            has, tags = subjects(texts)
+            truth = np.concatenate([truth[:, :1], has], axis=1)
+        features = Features.of(texts)
+        for tag in options.tags.split(",") if options.tags else tags:
+            number = tags.index(tag)
+            replay = rare_replay(texts, truth, tags, number, specific=len(corpus.specific), seed=seed)
+            rows.append(time_to_find(replay, number, options, features) | {"tag": tag, "seed": seed})
             print(_line(rows[-1]), flush=True)
     summary = summarise(rows)
     print(summary["says"])
-    return {"most": options.most, "rows": rows, **summary}
+    return {"by": options.by, "most": options.most, "rows": rows, **summary}
 
 
-def rare_replay(corpus: Corpus, rows: np.ndarray, tag: str, rng: np.random.Generator) -> Replay:
-    is_specific, has = np.isin(rows, corpus.specific), corpus.tag_of[rows] == tag
-    known = np.zeros(len(rows), bool)
-    known[rng.choice(np.flatnonzero(is_specific & has), ANCHORS, replace=False)] = True
+def subjects(texts: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Which texts have which tag of the starter lexicon, by its single words; those tags that enough of them have."""
+    tag_of: dict[str, set[str]] = {}
+    for line in (ROOT / "labeling/lexicon/opioid_monitoring.jsonl").read_text(encoding="utf-8").splitlines():
+        rule = json.loads(line)
+        if rule.get("kind") == "term" and not rule["exclusion"]:
+            tag_of.setdefault(rule["pattern"].lower(), set()).add(rule["tag"])
+    given = [{tag for word in words_of(text) & tag_of.keys() for tag in tag_of[word]} for text in texts]
+    tags = sorted({tag for tags in given for tag in tags})
+    has = np.array([[tag in tags_of for tag in tags] for tags_of in given], np.float32)
+    enough = has.sum(axis=0) >= HIDDEN + ANCHORS
+    return has[:, enough], [tag for tag, is_enough in zip(tags, enough, strict=True) if is_enough]
+
+
+def rare_replay(
+    texts: list[str], truth: np.ndarray, tags: list[str], tag: int, *, specific: int, seed: int
+) -> Replay:  # fmt: skip
+    """The first `specific` texts are the specific ones."""
+    rng = np.random.default_rng([seed, tag])
+    is_specific, has = np.arange(len(texts)) < specific, truth[:, 1 + tag] > 0
+    known = np.zeros(len(texts), bool)
+    of_start = (
+        np.flatnonzero(has & is_specific) if (has & is_specific).sum() > ANCHORS else np.flatnonzero(has)
+    )
+    known[rng.choice(of_start, ANCHORS, replace=False)] = True
     known[rng.choice(np.flatnonzero(is_specific & ~has), 500 - ANCHORS, replace=False)] = True
-    free = ~is_specific
-    free[rng.permutation(np.flatnonzero(free & has))[HIDDEN:]] = False
-    return Replay(corpus.texts[rows].tolist(), corpus.truth(rows), corpus.tags, known, free)
+    free = ~is_specific & ~has
+    left = np.flatnonzero(has & ~known)
+    free[rng.choice(left, min(HIDDEN, len(left)), replace=False)] = True
+    return Replay(texts, truth, tags, known, free)
 
 
 def time_to_find(replay: Replay, tag: int, options: Any, features: Features) -> dict[str, Any]:
     common: dict[str, Any] = {"batch": options.batch, "tag": tag, "until": WANTED, "features": features}
     own = simulation.simulate(replay, "rare_tag", labels=options.most, **common)
     took = simulation.labels_until(own, WANTED)
-    enough = options.most if took is None else min(options.most, 3 * took)
+    enough = options.most if took is None else min(options.most, 10 * took)
     other = simulation.simulate(replay, "uncertain", labels=enough, **common)
     other_took = simulation.labels_until(other, WANTED)
     return {
@@ -186,7 +213,7 @@ def _line(row: dict[str, Any]) -> str:
     own, other, spent = row["rare_tag"], row["uncertain"], row["uncertain_labels"]
     ratio = "" if own is None else f"{(other or spent) / own:.1f}" if other else f"≥ {spent / own:.1f}"
     return (
-        f"{row['tag']:20}{row['seed']:5}{own or '–':>10}{other or f'> {spent}':>11}{ratio:>8}"
+        f"{row['tag']:24}{row['seed']:5}{own or '–':>10}{other or f'> {spent}':>11}{ratio:>8}"
         f"   {row['rare_tag_found']} and {row['uncertain_found']}"
     )
 
