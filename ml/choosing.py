@@ -23,7 +23,9 @@ COPIES = 10  # times as many are read where the first are near copies of each ot
 ANCHORS = 200  # examples of a rare tag that are learned from; more than that, and it is not rare
 COUNTEREXAMPLES = 2_000  # judged texts without the tag
 BACKGROUND = 4_000  # random texts: what words are worth nothing
-QUERIES = 200  # telling words that are searched for at most: fewer fill the sub-pool where there are many texts
+QUERIES = (
+    200  # telling words that are searched for at most: fewer fill the sub-pool where there are many texts
+)
 TOO_COMMON = 0.005  # share of the background that has a word: more tell little, and find very many
 PER_QUERY = 250  # texts taken of one word
 SUBPOOL = 6_000  # texts that are ranked for a rare tag, whatever the size of the pool
