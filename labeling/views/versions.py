@@ -81,14 +81,15 @@ class RetrainForm(forms.Form):
     )
     goal = forms.ChoiceField(
         choices=[
-            ("f1", "finds and errs evenly: the best F1 of each tag"),
-            ("overall", "the same for all tags together: fewer false alarms of rare tags"),
-            ("precision", "a wanted precision of each tag"),
+            ("f1", "Best F1 of each tag"),
+            ("overall", "Best F1 of all tags together"),
+            ("precision", "A wanted precision"),
         ],
         initial="f1",
         required=False,
         label="A tag’s threshold",
-        help_text="From which probability on a tweet gets a tag. The verdict’s threshold is always that of the best F1.",
+        help_text="From which probability on a tweet gets a tag. F1 weighs tags found and tags given rightly alike; taken "
+        "together, rare tags raise fewer false alarms. The verdict’s threshold is always that of its best F1.",
     )
     precision = forms.FloatField(
         min_value=0.05,
