@@ -413,3 +413,17 @@ def test_a_tag_with_markup_in_its_name_stays_text(analyst, client_of):
         client_of(analyst).get(url("version-detail", version.number) + f"?curves={tag.pk}").content.decode()
     )
     assert "<script>alert" not in body
+
+
+def test_the_page_says_where_the_word_vectors_come_from(version, analyst, client_of):
+    origin = {"settings": {}, "texts": 1_130_000, "words": 54_321, "fingerprint": "0123456789abcdef"}
+    record = {"origin": origin, "version": version.number, "learned_at": "2026-11-22T10:00:00+00:00"}
+    version.snapshot = {**version.snapshot, "word_vectors": record}
+    version.save()
+    body = client_of(analyst).get(url("version-detail", version.number)).content.decode()
+    assert "learned without labels from 1,130,000 tweets for this version, on 2026-11-22" in body
+    assert "54,321 words" in body
+    version.snapshot["word_vectors"]["version"] = 900
+    version.save()
+    body = client_of(analyst).get(url("version-detail", version.number)).content.decode()
+    assert "for version 900 and used again" in body
