@@ -111,12 +111,18 @@ def _histogram(version: ModelVersion) -> tuple[list[float], NDArray[np.int64]]:
 def _count_specific(version: ModelVersion, edges: Sequence[float]) -> NDArray[np.int64]:
     """Those of the histogram that are specific tweets: few, and looked up one by one."""
     counts = np.zeros(len(edges) - 1, dtype=np.int64)
-    rows = _rows(
-        f"SELECT width_bucket(s.risk::float8, %s::float8[]), count(*)"
-        f" FROM labeling_tweet t JOIN {ScoreTables(version.pk).score} s ON s.tweet_id = t.id"
-        " WHERE t.source = %s GROUP BY 1",
-        [list(edges[1:-1]), Source.SPECIFIC.value],
-    )
+    with transaction.atomic():
+        # Left to itself, the planner may read the scores of all tweets.
+        _run(
+            "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+        )
+        rows = _rows(
+            f"SELECT width_bucket(s.risk::float8, %s::float8[]), count(*)"
+            f" FROM labeling_tweet t JOIN {ScoreTables(version.pk).score} s ON s.tweet_id = t.id"
+            " WHERE t.source = %s GROUP BY 1",
+            [list(edges[1:-1]), Source.SPECIFIC.value],
+        )
+        _run("SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on")
     for place, n in rows:
         counts[place] = n
     return counts
@@ -305,6 +311,11 @@ def _read(corpus: Corpus, low: float, high: float) -> list[int]:
         [Source.GENERAL.value],
     )
     return [row[0] for row in rows]
+
+
+def _run(sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
 
 
 def _rows(sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:

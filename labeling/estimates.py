@@ -92,6 +92,7 @@ class Beyond:
     positives: Interval
     precision: Interval | None
     recall: Interval
+    missed: Interval
     judged_positive: int
 
 
@@ -418,10 +419,14 @@ def _tag(tag_id: int, sample: Sequence[tuple[Sampled, float]], limit: float, aud
 # Beyond the keywords --------------------------------------------------------------------------------------
 
 
-def _beyond(cells: Cells, positives: Ints, parts: Sequence[Part], sample: Sequence[Sampled]) -> Beyond:
+def _beyond(cells: Cells, positives: Ints, parts: Sequence[Part], sample: Sequence[Sampled]) -> Beyond | None:
+    """None: there are no rules."""
+    rules = active_rules()
+    if not rules.lines:
+        return None
     judged = [[one for one in part.of(sample) if one.is_judged] for part in parts]
     texts = [one.text for ones in judged for one in ones]
-    matched = iter(active_rules().matches_any(texts).tolist())
+    matched = iter(rules.matches_any(texts).tolist())
     free = [[one.verdict for one in ones if not next(matched)] for ones in judged]
     counts = {
         verdict: np.array([verdicts.count(verdict) for verdicts in free], dtype=float)
@@ -430,7 +435,8 @@ def _beyond(cells: Cells, positives: Ints, parts: Sequence[Part], sample: Sequen
     found = estimates.estimate_part(
         cells, positives, positive=counts[Verdict.DA], negative=counts[Verdict.NDA]
     )
-    return Beyond(found.positives, found.precision, found.recall, int(counts[Verdict.DA].sum()))
+    judged_positive = int(counts[Verdict.DA].sum())
+    return Beyond(found.positives, found.precision, found.recall, found.fn, judged_positive)
 
 
 # Words and tables -----------------------------------------------------------------------------------------
@@ -466,7 +472,7 @@ def share(interval: Interval | None) -> str:
     if interval is None:
         return "\N{EN DASH}"
     points = 100 * interval.width
-    digits = min(max(math.ceil(-math.log10(points / 2)), 0), 4) if points else 1
+    digits = min(max(math.ceil(-math.log10(points / 5)), 0), 4) if points else 1
     value, low, high = _three(interval, lambda part: f"{part * 100:.{digits}f}")
     sign = "\N{NO-BREAK SPACE}%"
     return f"{value}{sign}" if low == high else f"{value}{sign} ({low}\N{EN DASH}{high}{sign})"

@@ -24,5 +24,5 @@ def share(interval: Interval | None) -> str:
 
 @register.filter
 def more_labels(number: int | None) -> str:
-    """1,200; None, where so many are not enough: 'over 20,000'."""
-    return f"over {MOST_LABELS:,}" if number is None else f"{number:,}"
+    """'about 2,600'; None, where so many are not enough: 'over 20,000'."""
+    return f"over {MOST_LABELS:,}" if number is None else f"about {round(number, 2 - len(str(number))):,}"
