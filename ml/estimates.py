@@ -211,7 +211,7 @@ def estimate_part(
     """The same figures for a part of the corpus of which only the judged tweets are known: say, what no rule matches.
 
     `positive` and `negative`, [H]: how many of the cell's judged positives and negatives belong to it. The share of
-    either in a cell has a Beta posterior, whose prior is worth one label: that of all cells on its side of the threshold.
+    either in a cell has a Beta posterior (Jeffreys); a cell without a judged positive says nothing of that share.
     """
     rng = np.random.default_rng(seed)
     found = []
@@ -219,10 +219,7 @@ def estimate_part(
         (positive, cells.positive, positives),
         (negative, cells.labelled - cells.positive, cells.size - positives),
     ):
-        prior = np.empty(len(own))
-        for side in (cells.flagged, ~cells.flagged):
-            prior[side] = (0.5 + own[side].sum()) / (1 + judged[side].sum())
-        share = rng.beta(prior + own, 1 - prior + judged - own, total.shape)
+        share = rng.beta(0.5 + own, 0.5 + judged - own, total.shape)
         found.append(np.clip(np.rint(total * share), own, total).astype(np.int64))
     within, beside = found
     tp = within[:, cells.flagged].sum(axis=1)
