@@ -36,7 +36,8 @@ from scipy.special import expit
 from sklearn.metrics import average_precision_score
 
 from benchmarks import measuring, needles
-from ml import fitting, groups, pretraining, text, train
+from ml import fitting, groups, pretraining, targets, text, train
+from ml.config import Config
 from ml.network import Tagger
 
 NEGATIVES = 150_000
@@ -47,7 +48,7 @@ class Variant:
     """A training that differs from the product's own in one thing."""
 
     architecture: str
-    changes: dict[str, Any] = field(default_factory=dict)  # of train.Config
+    changes: dict[str, Any] = field(default_factory=dict)  # of Config
     unlabelled: int = (
         needles.UNLABELLED
     )  # texts that the word vectors are learned from; 0: the training texts alone
@@ -138,7 +139,7 @@ class Run:
         return {**self.data.judge(scores), "cpu_seconds": time.process_time() - started}
 
     def variant(self, variant: Variant) -> dict[str, float]:
-        config = train.Config(architecture=variant.architecture, seed=self.seed, **variant.changes)
+        config = Config(architecture=variant.architecture, seed=self.seed, **variant.changes)
         if variant.terms:
             words = "|".join(map(re.escape, self.data.keywords))
             config = replace(config, term_pattern=rf"(?i)\b(?:{words})\b")
@@ -156,7 +157,7 @@ class Run:
         figures = self.data.judge(np.mean(scores, axis=0))
         return {**figures, "cpu_seconds": time.process_time() - started + spent}
 
-    def _word_vectors(self, count: int, config: train.Config) -> tuple[pretraining.WordVectors | None, float]:
+    def _word_vectors(self, count: int, config: Config) -> tuple[pretraining.WordVectors | None, float]:
         """Those of so many texts, and the CPU seconds that they took: learned once for all variants of a seed."""
         if config.architecture == "fast":
             return None, 0.0
@@ -166,19 +167,19 @@ class Run:
             self.vectors[count] = learned, time.process_time() - started
         return self.vectors[count]
 
-    def _part(self, name: str, config: train.Config) -> fitting.Examples:
+    def _part(self, name: str, config: Config) -> fitting.Examples:
         part = self.examples[self.examples["split"] == name].reset_index(drop=True)
-        truth = train._truth(part, self.tags)
-        targets, weights = train._targets(part, truth, self.tags, config)
+        truth = targets.truth_of(part, self.tags)
+        wanted, weights = targets.targets_of(part, truth, self.tags, config)
         if name == "train":
-            return train._training_examples(part["text"].tolist(), targets, weights, config)
-        judged = train._judged_weights(truth, weights)
-        return fitting.Examples(text.Bags.of(part["text"].tolist()), targets, judged)
+            return targets.training_examples(part["text"].tolist(), wanted, weights, config)
+        judged = targets.judged_weights(truth, weights)
+        return fitting.Examples(text.Bags.of(part["text"].tolist()), wanted, judged)
 
     def _fit(
         self,
         parts: dict[str, fitting.Examples],
-        config: train.Config,
+        config: Config,
         vectors: pretraining.WordVectors | None,
     ) -> Tagger:
         """As train._network, without solving for the tags."""
@@ -188,7 +189,7 @@ class Run:
         )[0]  # fmt: skip
 
     def _not_all_negative(
-        self, variant: Variant, parts: dict[str, fitting.Examples], config: train.Config
+        self, variant: Variant, parts: dict[str, fitting.Examples], config: Config
     ) -> fitting.Examples:
         """Each half of the negatives is scored by a network that has seen only the other half. Then the likeliest are
         left out, or each counts as positive as it probably is (Elkan and Noto 2008)."""

@@ -36,6 +36,7 @@ from sklearn.metrics import average_precision_score
 
 from benchmarks.needles import UNLABELLED, read
 from ml import groups, predict, train
+from ml.config import Config
 
 NEGATIVES = 150_000
 SPEED_SAMPLE = 300_000  # texts on which the cost is measured
@@ -103,7 +104,7 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         started = time.process_time()
         report = train.train(
-            examples, tags=tags, config=train.Config(architecture="cascade", seed=seed), out=Path(folder),
+            examples, tags=tags, config=Config(architecture="cascade", seed=seed), out=Path(folder),
             unlabelled=sample("train", UNLABELLED), prior_sample=sample("validation", train.PRIOR_SAMPLE),
         )  # fmt: skip
         spent = time.process_time() - started

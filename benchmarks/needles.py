@@ -231,6 +231,7 @@ def library_only(
     result: dict[str, Any],
 ) -> None:
     from ml import groups, predict, train, train_command
+    from ml.config import Config
 
     rng = np.random.default_rng(options.seed)
     examples, tags = library_examples(specific, general, options.negatives, rng)
@@ -242,7 +243,7 @@ def library_only(
     for architecture in options.architectures.split(","):
         with tempfile.TemporaryDirectory() as folder:
             started, cpu = time.perf_counter(), time.process_time()
-            config = train.Config(architecture=architecture, seed=options.seed)
+            config = Config(architecture=architecture, seed=options.seed)
             report = train.train(
                 examples, tags=tags, config=config, out=Path(folder), unlabelled=unlabelled,
                 prior_sample=prior_sample,

@@ -42,6 +42,7 @@ from scipy.special import expit, logit
 
 from benchmarks.needles import read
 from ml import calibration, estimates, groups, predict, train
+from ml.config import ARCHITECTURES, Config
 
 INVENTED = 600_000  # general tweets of the demo, about 1 % of them DA
 TRAINING = 3_000  # posts of each class
@@ -66,7 +67,7 @@ def main() -> None:
     for name in ("specific", "general", "needles"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--seeds", default="1,2,3")
-    parser.add_argument("--architecture", default="fast", choices=train.ARCHITECTURES)
+    parser.add_argument("--architecture", default="fast", choices=ARCHITECTURES)
     parser.add_argument("--training", type=int, default=TRAINING, help="posts of each class")
     parser.add_argument("--corpus", type=int, default=CORPUS, help="posts")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
@@ -120,7 +121,7 @@ def run(posts: Posts, options: Any, seed: int) -> dict[str, Any]:
     learnt, corpus = divide(posts, rng, training=options.training, corpus=options.corpus)
     texts, truth = posts.texts[corpus].tolist(), posts.is_da[corpus]
     with tempfile.TemporaryDirectory() as folder:
-        config = train.Config(architecture=options.architecture, seed=seed)
+        config = Config(architecture=options.architecture, seed=seed)
         unlabelled = texts[: len(texts) // 2] if options.architecture != "fast" else []
         report = train.train(
             examples_of(posts, learnt), tags=[], config=config, out=Path(folder), unlabelled=unlabelled,

@@ -111,8 +111,9 @@ Predict = Callable[[list[str]], NDArray[np.float64]]  # texts → probabilities 
 
 def fit(judged: files.Judged, architecture: str, seed: int, unlabelled: list[str]) -> Predict:
     from ml import predict, train
+    from ml.config import Config
 
-    config = train.Config(architecture=architecture, task=judged.task, seed=seed)
+    config = Config(architecture=architecture, task=judged.task, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         train.train(
             judged.examples, tags=judged.tags, config=config, out=Path(folder),

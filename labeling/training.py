@@ -121,6 +121,7 @@ def _train(version: ModelVersion, progress: Progress) -> None:
 
     snapshot = snapshots.build(negatives=version.negatives, seed=version.seed, tick=tick)
     from ml import train as ml_train  # TensorFlow; not before there is something to train on
+    from ml.config import Config
 
     progress.report(detail={"examples": len(snapshot.examples), "tags": len(snapshot.tags)})
     wanted = {
@@ -129,7 +130,7 @@ def _train(version: ModelVersion, progress: Progress) -> None:
     stated = progress.job.detail.get("corpus_prior")
     # What audits say of the corpus comes before what the model concludes of it.
     audited = estimates.audited_prevalence() if stated is None else None
-    config = ml_train.Config(
+    config = Config(
         architecture=version.architecture,
         seed=version.seed,
         term_pattern=snapshot.term_pattern,

@@ -10,12 +10,10 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,6 @@ from ml import (
     artefact,
     calibration,
     cascade,
-    evaluate,
     faithfulness,
     fitting,
     predict,
@@ -39,67 +36,28 @@ from ml import (
     text,
 )
 from ml.baseline import Baseline
+from ml.config import Config
 from ml.network import Shape, Tagger, Vocabulary
+from ml.report import SPLITS, Figures, counts_of, environment, loses, plain, samples_of, write_holdout
+from ml.targets import (
+    check,
+    fewer_negatives,
+    judged_weights,
+    mask,
+    targets_of,
+    training_examples,
+    truth_of,
+)
 
 Progress = Callable[[dict[str, Any]], None]
 
-ARCHITECTURES = ("fast", "accurate", "cascade")
-PASSES = {"fast": 5, "accurate": 3}  # over the training texts
-TAGS_PASSES = 6  # the same where there is no verdict
-TAGS_BATCH, TAGS_RATE = (
-    128,
-    0.3,
-)  # the largest batch there, and what the learning rate of words is multiplied by
-SPLITS = ("train", "validation", "test")
-MIN_TRAINING = 20  # judged texts in the train split; with fewer there is nothing to learn from
-TAG_NEGATIVES = (
-    20_000  # drawn negatives on which the regression of a tag, ours and the baseline's, is trained
-)
+TAGS_BATCH = 128  # the largest batch where there is no verdict
+TAGS_RATE = 0.3  # and what the learning rate of words is multiplied by there
 ON_VALIDATION = (
     "The validation texts, as there are no test texts. Epochs, calibration and thresholds were chosen on them: these "
     "figures flatter."
 )
 PRIOR_SAMPLE = 20_000  # unlabelled texts from which the corpus prior is estimated
-
-
-@dataclass(frozen=True)
-class Config:
-    """Every knob. The defaults are those that docs/model.md reports on."""
-
-    architecture: str = "fast"  # fast | accurate | cascade: both, accurate on what fast puts near the top
-    # verdict: a verdict and tags. tags: tags alone, nothing is said of DA. classes: the same, where each text has exactly
-    # one of them.
-    task: str = "verdict"
-    seed: int = 1
-    epochs: int = 0  # passes over the training texts, 1 to 20; 0: as the architecture needs
-    batch: int = 512  # texts
-    rate: float = 0.1  # peak learning rate of AdamW for the weights of words and pairs, 0.03 to 0.3
-    deep_rate: float = 2e-3  # the same for the convolution, 5e-4 to 5e-3
-    decay: float = 1e-2  # weight decay of the same, in place of an L2 penalty, 1e-3 to 1e-1
-    word_count: int = 2  # times that a word must occur in training to have a vector of its own
-    pair_count: int = 0  # the same for a pair of words; 0: no pairs
-    word_dims: int = 100  # accurate: dimensions of the pre-trained word vectors
-    filters: int = 128  # accurate: filters of the convolution, per width
-    length: int = 40  # accurate: words that the convolution reads
-    pretraining_count: int = 5  # accurate: times that a word must occur in the unlabelled texts
-    averaging: bool = True  # the mean of the weights over the later epochs, in place of the last ones
-    tag_loss: float = 0.1  # weight of one tag's loss beside the verdict's
-    # Drawn negatives, whose tags nobody judged, train every tag as absent with this weight: enough to keep tags away
-    # from general tweets, too little to drown the judged ones. 0 to 1.
-    negative_tags_weight: float = 0.05
-    term_pattern: str = ""  # RE2: the rule terms
-    term_deletion: float = 0.3  # share of the texts from which they are deleted, anew in every epoch
-    corpus_prior: float | None = None  # share of DA in the corpus; None: estimated
-    goal: str = "f1"  # of the tags' thresholds: f1 | overall | precision, see ml.calibration.Goal
-    precision: float = 0.8  # wanted, where that is the goal
-    cascade_share: float = 0.04  # cascade: share of the corpus that accurate reads again, 0.01 to 0.1
-
-    def networks(self) -> tuple[str, ...]:
-        return ("fast", "accurate") if self.architecture == "cascade" else (self.architecture,)
-
-    def passes(self) -> int:
-        default = PASSES if self.task == "verdict" else dict.fromkeys(PASSES, TAGS_PASSES)
-        return sum(self.epochs or default[name] for name in self.networks())
 
 
 def train(  # noqa: PLR0915 - the whole path, in order
@@ -127,21 +85,21 @@ def train(  # noqa: PLR0915 - the whole path, in order
     """
     started = time.monotonic()
     report_progress: Progress = progress or (lambda _: None)
-    _check(examples, tags, config)
+    check(examples, tags, config)
     examples = examples.reset_index(drop=True)
-    truth = _truth(examples, tags)
+    truth = truth_of(examples, tags)
     part = {name: np.flatnonzero((examples["split"] == name).to_numpy()) for name in SPLITS}
 
     # 1. Texts become buckets once; the variants without rule terms are further bags.
     report_progress({"stage": "Reading texts"})
     texts = examples["text"].tolist()
-    targets, weights = _targets(examples, truth, tags, config)
-    training = _training_examples(
+    targets, weights = targets_of(examples, truth, tags, config)
+    training = training_examples(
         [texts[i] for i in part["train"]], targets[part["train"]], weights[part["train"]], config
     )
     validation_texts = [texts[i] for i in part["validation"]]
     validation = fitting.Examples(
-        text.Bags.of(validation_texts), targets[part["validation"]], _judged_weights(truth, weights)[part["validation"]]
+        text.Bags.of(validation_texts), targets[part["validation"]], judged_weights(truth, weights)[part["validation"]]
     )  # fmt: skip
 
     # 2. Each network: word vectors from the unlabelled texts; epochs, of which the best by average precision on
@@ -151,7 +109,7 @@ def train(  # noqa: PLR0915 - the whole path, in order
     elif word_vectors is None:
         report_progress({"stage": "Learning words from unlabelled tweets"})
         word_vectors = _pretrain(examples, unlabelled, config)
-    tag_weights = _fewer_negatives(weights, examples, config)[part["train"]]
+    tag_weights = fewer_negatives(weights, examples, config)[part["train"]]
     networks: list[Tagger] = []
     epochs: list[dict[str, Any]] = []
     for architecture in config.networks():
@@ -200,7 +158,7 @@ def train(  # noqa: PLR0915 - the whole path, in order
         "config": asdict(config), "tags": tags,
         "thresholds": {"DA": thresholds[0], "tags": dict(zip(tags, thresholds[1:], strict=True))},
         "scales": [asdict(scale) for scale in scales],
-        "prior": {name: prior[name] for name in ("train", "corpus")}, "environment": _environment(),
+        "prior": {name: prior[name] for name in ("train", "corpus")}, "environment": environment(),
         "pretraining": word_vectors.origin if word_vectors is not None else None,
     }  # fmt: skip
     if word_vectors is not None:
@@ -213,14 +171,14 @@ def train(  # noqa: PLR0915 - the whole path, in order
     report_progress({"stage": "Training the baseline"})
     held_out = np.sort(np.concatenate([part["validation"], part["test"]]))
     held_texts = [texts[i] for i in held_out]
-    judged_weights = _fewer_negatives(_judged_weights(truth, weights), examples, config)
+    baseline_weights = fewer_negatives(judged_weights(truth, weights), examples, config)
     baseline = Baseline(
-        [texts[i] for i in part["train"]], targets[part["train"]], judged_weights[part["train"]], seed=config.seed
+        [texts[i] for i in part["train"]], targets[part["train"]], baseline_weights[part["train"]], seed=config.seed
     )  # fmt: skip
     report_progress({"stage": "Evaluating"})
     masked_texts = mask(held_texts, config.term_pattern)
     predictor = predict.load(out / "model.zip")
-    figures = _Figures(
+    figures = Figures(
         network=predictor.predict(held_texts), network_masked=predictor.predict(masked_texts),
         baseline=baseline.predict(held_texts), baseline_masked=baseline.predict(masked_texts),
     )  # fmt: skip
@@ -230,25 +188,25 @@ def train(  # noqa: PLR0915 - the whole path, in order
         *calibration.tag_thresholds(figures.baseline[~is_test, 1:], truth[held_out][~is_test, 1:], goal),
     ]
 
-    def samples_of(rows: NDArray[np.bool_]) -> dict[str, Any]:
-        return _samples(
+    def samples_at(rows: NDArray[np.bool_]) -> dict[str, Any]:
+        return samples_of(
             test=examples.loc[held_out[rows]], truth=truth[held_out[rows]], figures=figures.at(rows), tags=tags,
             thresholds=thresholds, baseline_thresholds=baseline_thresholds, shift=shift, config=config,
         )  # fmt: skip
 
-    samples = samples_of(is_test)
+    samples = samples_at(is_test)
     if config.task != "verdict" and not is_test.any():
-        samples["validation"] = samples_of(~is_test)["test"] | {"description": ON_VALIDATION}
+        samples["validation"] = samples_at(~is_test)["test"] | {"description": ON_VALIDATION}
     spent = time.monotonic() - started
     report = {
-        "task": config.task, "tags": tags, "seconds": spent, "epochs": epochs, "counts": _counts(examples, truth, tags),
+        "task": config.task, "tags": tags, "seconds": spent, "epochs": epochs, "counts": counts_of(examples, truth, tags),
         "thresholds": description["thresholds"], "threshold_notes": notes, "goal": asdict(goal),
         "threshold_figures": _threshold_figures(expit(odds), held_truth, names, thresholds, goal),
         "calibration": {"method": "Platt", **calibration.describe(scales, names)},
         "prior": prior, "samples": samples,
         "words_per_second": int(training.bags.lengths.sum()) * len(epochs) / max(spent, 1e-9),
         "environment": description["environment"], "pretraining": description["pretraining"],
-        **_loses(samples["test"]),
+        **loses(samples["test"]),
     }  # fmt: skip
     if thresholds[0] is not None:
         flagged = np.flatnonzero(is_test & (figures.network[:, 0] >= thresholds[0]))
@@ -257,137 +215,12 @@ def train(  # noqa: PLR0915 - the whole path, in order
         report["cascade"] = _cascade_loss(
             predictor, corpus_texts, [held_texts[i] for i in np.flatnonzero(is_test)], truth[held_out][is_test, 0], config
         )  # fmt: skip
-    _write_holdout(out / "holdout.parquet", examples.loc[held_out], figures)
+    write_holdout(out / "holdout.parquet", examples.loc[held_out], figures)
     report = {name: plain(value) for name, value in report.items()}
     (out / "report.json").write_text(
         json.dumps(report, ensure_ascii=False, allow_nan=False), encoding="utf-8"
     )
     return report
-
-
-# --- what goes in ----------------------------------------------------------------------------------------------
-
-
-def _check(examples: pd.DataFrame, tags: list[str], config: Config) -> None:
-    if config.architecture not in ARCHITECTURES:
-        raise ValueError(
-            f"Unknown architecture {config.architecture!r}: choose one of {', '.join(ARCHITECTURES)}."
-        )
-    if config.task not in ("verdict", "tags", "classes"):
-        raise ValueError(f"Unknown task {config.task!r}: choose verdict, tags or classes.")
-    calibration.Goal(config.goal, config.precision)  # raises
-    if config.task != "verdict" and config.architecture == "cascade":
-        raise ValueError("A cascade ranks by the verdict, and there is none here: choose fast or accurate.")
-    columns = [
-        "id",
-        "text",
-        "verdict",
-        "verdict_weight",
-        "tags_weight",
-        "split",
-        "sample",
-        "matches_rule",
-        *tags,
-    ]
-    if missing := [name for name in columns if name not in examples]:
-        raise ValueError(f"The examples lack the columns {', '.join(missing)}.")
-    if len(set(tags)) != len(tags):
-        raise ValueError("Two tags have the same name: rename one.")
-    in_train = examples[examples["split"] == "train"]
-    if config.task != "verdict":
-        _check_tags(in_train, tags)
-        return
-    verdicts = in_train["verdict"].dropna()
-    if not len(examples["verdict"].dropna()):
-        raise ValueError(
-            "No tweet has a verdict. Label some as DA and as NDA, or import specific tweets, then train."
-        )
-    if len(verdicts) < MIN_TRAINING:
-        raise ValueError(
-            f"Only {len(verdicts)} tweets with a verdict fall into the train split; at least {MIN_TRAINING} are "
-            "needed. Label more tweets, or import more."
-        )
-    if verdicts.nunique() < 2:
-        only = "DA" if verdicts.iloc[0] == 1 else "NDA"
-        fix = "Import general tweets, to draw negatives from" if only == "DA" else "Label some tweets as DA"
-        raise ValueError(
-            f"Every tweet with a verdict in the train split is {only}: nothing to tell apart. {fix}."
-        )
-
-
-def _check_tags(in_train: pd.DataFrame, tags: list[str]) -> None:
-    """Without a verdict there must be a tag to learn."""
-    judged = int(in_train[tags].notna().any(axis=1).sum()) if tags else 0
-    if judged < MIN_TRAINING:
-        raise ValueError(
-            f"Only {judged} texts with a judgement fall into the train split; at least {MIN_TRAINING} are needed."
-        )
-    if not (in_train[tags].nunique() == 2).any():
-        raise ValueError(
-            "No tag has both texts with it and texts without it in the train split: nothing to tell apart."
-        )
-
-
-def _truth(examples: pd.DataFrame, tags: list[str]) -> NDArray[np.float32]:
-    """float32 [n, 1 + tags]: judgements, NaN where there is none."""
-    return examples[["verdict", *tags]].to_numpy(dtype=np.float32, na_value=np.nan)
-
-
-def _targets(
-    examples: pd.DataFrame, truth: NDArray[np.float32], tags: list[str], config: Config
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Targets and weights for the loss: weight 0 where nothing was judged."""
-    targets = np.nan_to_num(truth, nan=0.0)
-    weights = (~np.isnan(truth)).astype(np.float32)
-    weights[:, 0] *= examples["verdict_weight"].to_numpy(np.float32)
-    weights[:, 1:] *= examples["tags_weight"].to_numpy(np.float32)[:, None]
-    if config.negative_tags_weight and tags:
-        negative = (examples["sample"] == "negative").to_numpy()
-        unjudged = negative & np.isnan(truth[:, 1:]).all(axis=1)
-        weights[unjudged, 1:] = config.negative_tags_weight
-    return targets, weights
-
-
-def _judged_weights(truth: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weights of what was truly judged: without the tags that negatives are assumed not to have."""
-    return np.where(np.isnan(truth), np.float32(0), weights)
-
-
-def _fewer_negatives(
-    weights: NDArray[np.float32], examples: pd.DataFrame, config: Config
-) -> NDArray[np.float32]:
-    """The same weights, but only TAG_NEGATIVES of the drawn negatives for the tags: 25 regressions on all of them
-    would take longer than the network, and learn nothing more about tags."""
-    result = weights.copy()
-    negative = np.flatnonzero((examples["sample"] == "negative").to_numpy())
-    spared = np.random.default_rng(config.seed).permutation(negative)[TAG_NEGATIVES:]
-    result[spared, 1:] = 0
-    return result
-
-
-def _training_examples(
-    texts: list[str], targets: NDArray[np.float32], weights: NDArray[np.float32], config: Config
-) -> fitting.Examples:
-    bags = text.Bags.of(texts)
-    if not config.term_pattern or not config.term_deletion:
-        return fitting.Examples(bags, targets, weights)
-    masked = mask(texts, config.term_pattern)
-    differs = np.flatnonzero([one != other for one, other in zip(texts, masked, strict=True)])
-    without = text.Bags.of([masked[i] for i in differs])
-    variant = np.full(len(texts), -1, np.int64)
-    variant[differs] = len(texts) + np.arange(len(differs))
-    variant[differs[without.lengths == 0]] = -1  # nothing would be left to learn from
-    return fitting.Examples(bags.joined(without), targets, weights, variant)
-
-
-def mask(texts: Sequence[str], pattern: str) -> list[str]:
-    """The texts without the rule terms. `pattern` is RE2; "" leaves them as they are."""
-    if not pattern:
-        return list(texts)
-    import re2
-
-    compiled = re2.compile(pattern)
-    return [compiled.sub(" ", text.encode(value).decode()) for value in texts]
 
 
 def pretraining_settings(config: Config) -> pretraining.Settings:
@@ -679,139 +512,6 @@ def _threshold_figures(
         name: calibration.reached(probabilities[:, k], truth[:, k], thresholds[k], goals[k])
         for k, name in enumerate(names)
     }
-
-
-# --- what comes out --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Figures:
-    """Probabilities [n, 1 + tags] of the held-out texts."""
-
-    network: NDArray[np.float32]
-    network_masked: NDArray[np.float32]
-    baseline: NDArray[np.float32]
-    baseline_masked: NDArray[np.float32]
-
-    def at(self, rows: NDArray[Any]) -> _Figures:
-        return _Figures(
-            self.network[rows], self.network_masked[rows], self.baseline[rows], self.baseline_masked[rows]
-        )
-
-
-def _samples(
-    *,
-    test: pd.DataFrame,
-    truth: NDArray[np.float32],
-    figures: _Figures,
-    tags: list[str],
-    thresholds: list[float | None],
-    baseline_thresholds: list[float | None],
-    shift: float,
-    config: Config,
-) -> dict[str, Any]:
-    everything = np.ones(len(test), bool)
-    people = (test["sample"] == "people").to_numpy()
-    no_rule = ~test["matches_rule"].to_numpy(bool)
-    terms = "" if config.term_pattern else " There are no rules, so nothing is masked."
-    chosen: list[tuple[str, str, NDArray[np.bool_], bool]] = [
-        ("test", "All test tweets: what people judged, what came with the import or from rules, specific tweets "
-         "taken for DA, and general tweets drawn as NDA that nobody judged.", everything, False),
-        ("people", "The test tweets that a person judged.", people, False),
-        ("no_rule", "The test tweets that no rule matches.", no_rule, False),
-        ("masked", "All test tweets with the rule terms deleted from their text." + terms, everything, True),
-    ]  # fmt: skip
-
-    def sample(description: str, rows: NDArray[np.bool_], masked: bool) -> dict[str, Any]:
-        part = figures.at(rows)
-        network = part.network_masked if masked else part.network
-        baseline = part.baseline_masked if masked else part.baseline
-        in_mix = network.astype(np.float64)
-        in_mix[:, 0] = _moved(in_mix[:, 0], -shift)
-        return {
-            "description": description,
-            "n": int(rows.sum()),
-            "network": evaluate.model_figures(tags, truth[rows], network, thresholds, reliability=in_mix)
-            | classes(rows, network),
-            "baseline": evaluate.model_figures(tags, truth[rows], baseline, baseline_thresholds)
-            | classes(rows, baseline),
-        }
-
-    def classes(rows: NDArray[np.bool_], probability: NDArray[np.float32]) -> dict[str, Any]:
-        if config.task != "classes":
-            return {}
-        return {"classes": evaluate.class_figures(tags, truth[rows, 1:], probability[:, 1:])}
-
-    return {name: sample(description, rows, masked) for name, description, rows, masked in chosen}
-
-
-def _moved(probability: NDArray[np.float64], log_odds: float) -> NDArray[np.float64]:
-    clipped = np.clip(probability, 1e-9, 1 - 1e-9)
-    return np.asarray(1 / (1 + np.exp(-(np.log(clipped / (1 - clipped)) + log_odds))))
-
-
-def _loses(sample: dict[str, Any]) -> dict[str, bool]:
-    """Whether the network loses to the baseline: the verdict by average precision, the tags by macro F1."""
-
-    def lower(one: float | None, other: float | None) -> bool:
-        return other is not None and (one is None or one < other)
-
-    network, baseline = sample["network"], sample["baseline"]
-    verdicts = [(model["verdict"] or {}).get("average_precision") for model in (network, baseline)]
-    return {
-        "verdict_loses": lower(*verdicts),
-        "macro_loses": lower(network["macro"]["f1"], baseline["macro"]["f1"]),
-    }
-
-
-def _counts(examples: pd.DataFrame, truth: NDArray[np.float32], tags: list[str]) -> dict[str, Any]:
-    result = {}
-    for name in SPLITS:
-        rows = (examples["split"] == name).to_numpy()
-        origin = examples.loc[rows, "sample"].value_counts()
-        verdict = truth[rows, 0]
-        result[name] = {
-            "examples": int(rows.sum()),
-            "da": int((verdict == 1).sum()),
-            "nda": int((verdict == 0).sum()),
-            "no_verdict": int(np.isnan(verdict).sum()),
-            **{key: int(origin.get(key, 0)) for key in ("people", "import", "rule", "assumed", "negative")},
-            "matches_rule": int(examples.loc[rows, "matches_rule"].sum()),
-            "tags": {tag: int(np.nansum(truth[rows, 1 + k])) for k, tag in enumerate(tags)},
-        }
-    return result
-
-
-def _write_holdout(path: Path, rows: pd.DataFrame, figures: _Figures) -> None:
-    pd.DataFrame({
-        "id": rows["id"].to_numpy(),
-        "split": rows["split"].to_numpy(),
-        "p": list(figures.network),
-        "p_masked": list(figures.network_masked),
-        "baseline_p": list(figures.baseline),
-    }).to_parquet(path, index=False)  # fmt: skip
-
-
-def _environment() -> dict[str, str]:
-    packages = ("tensorflow-cpu", "tensorflow", "keras", "scikit-learn", "numpy", "pandas")
-    found = {}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except ImportError:
-            continue
-    return {"python": platform.python_version(), **found}
-
-
-def plain(value: Any) -> Any:
-    """JSON without surprises: NaN and infinities become None."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ml import calibration, files
-from ml.train import ARCHITECTURES, Config, train
+from ml.config import ARCHITECTURES, Config
+from ml.train import train
 
 DESCRIPTION = """\
 Train a model on a CSV or JSONL file of judged texts. Judgements may be

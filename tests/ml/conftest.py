@@ -55,7 +55,8 @@ def invented_examples(count: int = 900, seed: int = 1) -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dict[str, Any]]]:
     """For each architecture the folder that a training wrote, and its report."""
-    from ml.train import Config, train
+    from ml.config import Config
+    from ml.train import train
 
     result = {}
     for architecture in ("fast", "accurate", "cascade"):

@@ -17,7 +17,7 @@ ARCHITECTURES = ["fast", "accurate", "cascade"]
 
 
 def small_config(**changes):
-    from ml.train import Config
+    from ml.config import Config
 
     return Config(**({"epochs": 1, "batch": 64} | changes))
 
@@ -188,7 +188,7 @@ def test_progress_reports_and_may_cancel(tmp_path: Path):
 
 
 def test_rule_terms_are_masked_in_any_script():
-    from ml.train import mask
+    from ml.targets import mask
 
     assert mask(["Some OXY 💊 now", "nothing"], TERMS) == ["Some   💊 now", "nothing"]
     assert mask(["as it is"], "") == ["as it is"]
