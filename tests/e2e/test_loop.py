@@ -63,7 +63,7 @@ def test_the_whole_loop(page: Page, live_server, corpus, worker, admin):
 
     # Retrain, and watch the progress move.
     page.goto(base + reverse("labeling:retrain"))
-    page.get_by_label("Fast").check()
+    page.locator("#fast").check()
     page.locator("input[name=negatives]").fill("3000")
     page.locator("input[name=seed]").fill("2")
     if page.locator("#activate").is_checked():
