@@ -105,9 +105,14 @@ def test_the_whole_loop(page: Page, live_server, corpus, worker, admin):
     page.goto(base + reverse("labeling:flagged"))
     expect(page.locator("main")).to_contain_text(f"ersion {second.number}")
 
-    # Going back is one click, and forward again.
+    # Going back: if that loses judged tweets, the page names them and asks.
     page.goto(base + reverse("labeling:version-detail", args=[first.number]))
     page.get_by_role("button", name="Activate", exact=True).click()
+    page.wait_for_load_state()
+    if page.locator("#sure").is_visible():
+        page.locator("#sure").check()
+        page.get_by_role("button", name=f"Activate version {first.number}").click()
+    expect(page.locator("main .badge", has_text="Active").first).to_be_visible()
     first.refresh_from_db()
     assert first.is_active
 
