@@ -109,7 +109,8 @@ def test_reading_the_texts_finds_what_the_index_finds(words):
     expected = sorted(search_index.find(words, cap=50))
     for is_common in (True, False):
         assert sorted(search_index.among(tweets, words, is_common=is_common)) == expected
-    assert sorted(search_index.find_few(words, most=10_000) or []) == expected
+    most = 1_000_000  # the index still holds what earlier tests rolled back, and "not x" reads all of it
+    assert sorted(search_index.find_few(words, most=most) or []) == expected
     assert bool(expected) == (words != "zzz")
 
 
