@@ -251,7 +251,7 @@ def stratum_place(name: str) -> int:
 def draw(planned: Plan) -> list[list[int]]:
     """Of each stratum, as many tweets as planned, every one with the same chance; fewer where too few are met.
 
-    1. A stratum above the floor of the index on risk, unless very large: read it there, and draw among all.
+    1. A stratum among what the version lists, unless very large: read it there, and draw among all.
     2. The others: look random ids up until each has enough. The first ones met of a stratum, in the order in which
        their ids were drawn, are a simple random sample of it.
     """
@@ -303,11 +303,10 @@ def _look_up(version: ModelVersion, edges: Sequence[float], ids: list[int]) -> l
 
 
 def _read(corpus: Corpus, low: float, high: float) -> list[int]:
-    floor = float(corpus.version.score_summary["floor"])
     upper = "" if high >= 1 else f" AND risk::float8 < {high!r}"
     rows = _rows(
-        f"SELECT tweet_id FROM {ScoreTables(corpus.version.pk).score} WHERE risk >= {floor!r}::real"
-        f" AND risk >= {low!r}::real AND risk::float8 >= {low!r}{upper} AND source = %s",
+        f"SELECT tweet_id FROM {ScoreTables(corpus.version.pk).listed}"
+        f" WHERE risk >= {low!r}::real AND risk::float8 >= {low!r}{upper} AND source = %s",
         [Source.GENERAL.value],
     )
     return [row[0] for row in rows]

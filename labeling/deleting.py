@@ -162,7 +162,7 @@ def _score_tables(*, published: bool) -> list[str]:
     names: list[str] = []
     for tables in map(ScoreTables, ModelVersion.objects.values_list("pk", flat=True)):
         if score_tables.is_attached(tables) == published:
-            names += [tables.tag, tables.score]
+            names += tables.all
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NOT NULL", [names]

@@ -300,7 +300,7 @@ def _flagged_by_stratum(version: ModelVersion, audit: Audit) -> dict[int, tuple[
     rows = _rows(
         f"""
         SELECT width_bucket(o.risk::float8, %s::float8[]), count(*), avg(s.risk)
-        FROM {ScoreTables(version.pk).score} s
+        FROM {ScoreTables(version.pk).listed} s
         JOIN {ScoreTables(audit.version_id).score} o ON o.tweet_id = s.tweet_id
         WHERE s.risk >= {threshold_of(version)!r}::real AND s.source = %s AND s.tweet_id BETWEEN %s AND %s
         GROUP BY 1

@@ -1,9 +1,9 @@
 """Flagged tweets: the list by risk under any filter, and what the dashboard shows of the active version.
 
-How the list stays fast at millions of rows: it reads the version's own partition, pages by row comparison, and
-starts from whichever index bounds the work, see choose_start(). Conditions that cost a look-up for each tweet are
-tried on the highest risks first, in a small window and then in larger ones; where these do not fill the page, it says
-down to which risk it has looked, and the next page goes on from there.
+How the list stays fast at millions of rows: it reads the version's own table of listed scores, which carries dates,
+sources and words, pages by row comparison, and starts from whatever bounds the work, see choose_start(). Conditions
+that cost a look-up for each tweet are tried on the highest risks first, in a small window and then in larger ones;
+where these do not fill the page, it says down to which risk it has looked, and the next page goes on from there.
 """
 
 from __future__ import annotations
@@ -19,24 +19,18 @@ from django.db import connection
 from django.db.models import TextChoices
 from django.utils import timezone
 
-from labeling import search_index
 from labeling.models import ModelVersion, Origin, ReviewItem
 from labeling.score_tables import ScoreTables
 from labeling.scoring import threshold_of
+from labeling.search_index import WORDS, expected_rows
 
 PAGE_SIZE = 50
 COUNT_UP_TO = 1_000  # counts are exact up to here, then "1,000+"
+FEW = 5_000  # listed tweets that are sooner looked at one by one than counted in another way
 STATE_UP_TO = 3_000  # a label state with fewer tweets bounds the work
-WORD_IDS_UP_TO = 5_000  # so do so many tweets with the words: each is a block of the table to read
-# Shares of all tweets. Below the first a word's frequency is not in the statistics, and the search index is asked.
-WORDS_UNKNOWN = 0.001
-WORDS_COMMON = 0.005  # from here on the texts of a page are read sooner than the search index
+SORTED_UP_TO = 50_000  # listed tweets in a range of dates, or with some words, that are sorted to start from
 RARE_SOURCE = 0.05  # share of the flagged tweets below which a source bounds more than a tag
-DATED_UP_TO = 50_000  # listed tweets in a range of dates that are sorted to start from
-# Candidates tried at once, the small window first.
-LOOKUP_WINDOWS = (2_000, 5_000, 15_000)  # against labels, reviews or tags: about 3 µs each
-WORD_WINDOWS = (8_000,)  # against the search index, which each window reads anew: about 5 µs each
-TEXT_WINDOWS = (500, 1_500, 2_500)  # against the texts themselves: about 10 µs each
+LOOKUP_WINDOWS = (2_000, 5_000, 15_000)  # candidates tried at once, the small window first: 3 to 5 µs each
 
 Cursor = tuple[float, int]  # risk and tweet id of the row that a page begins after
 
@@ -98,7 +92,6 @@ class Page:
     count: int | None = None  # up to COUNT_UP_TO; None on later pages
     count_is_capped: bool = False
     looked_down_to: float | None = None  # the window ended here, and lower risks may match too
-    words_capped: bool = False  # the words are too common to look through more than a window at once
 
 
 @dataclass
@@ -122,24 +115,21 @@ class _Sql:
 
 
 class Start(StrEnum):
-    """Which index a query starts from."""
+    """Where a query starts."""
 
-    RISK = "risk"
-    TAG = "tag"
-    DATE = "date"
-    STATE = "state"
-    WORDS = "words"
+    LIST = (
+        "list"  # the listed scores, by whichever of their indexes PostgreSQL finds best: risk, date or words
+    )
+    TAG = "tag"  # the scores that have the tag, by risk
+    STATE = "state"  # the tweets of a label state
 
 
 @dataclass
 class Plan:
-    """How one page is found: candidates from an index, in the order of risk, then what is left to check."""
+    """How one page is found: candidates, in the order of risk, then what is left to check."""
 
     start: Start
-    ids: list[int] = field(default_factory=list)  # of WORDS
     checks: _Sql = field(default_factory=_Sql)  # on c.tweet_id
-    words: str = ""  # left to check after the others
-    words_common: bool = False
     windows: tuple[int, ...] = ()  # candidates that are tried; none: all of them match
 
 
@@ -161,7 +151,7 @@ def page_of(
     walk = _Walk(version, filters, plan, backwards=before is not None)
     limit = max(COUNT_UP_TO, size) + 1 if is_first else size + 1
     found, end = walk.find(before or after, wanted=size + 1, limit=limit)
-    page = Page(rows=[], words_capped=bool(plan.words) and end is not None)
+    page = Page(rows=[])
     has_more = len(found) > size
     if is_first:
         page.count, page.count_is_capped = _count(len(found), is_complete=end is None)
@@ -189,30 +179,30 @@ def _count(found: int, *, is_complete: bool) -> tuple[int, bool]:
 
 
 def choose_start(version: ModelVersion, filters: Filters) -> Plan:
-    """The planner. In order of preference: few tweets with the words, few dates, few of a label state, a tag's own
-    index, the walk along the risk index."""
-    plan = Plan(Start.RISK)
-    if filters.q:
-        _plan_words(plan, filters.q, of=version.score_summary["n"])
-    if plan.start is Start.RISK and _listed_in(version, filters) <= DATED_UP_TO:
-        plan.start = Start.DATE
-    if plan.start is Start.RISK and filters.state and _is_rare(filters.state):
+    """The planner. In order of preference: few tweets with the words or in the dates, few of a label state, a number
+    of the first that can be sorted, a tag's own index, the walk along the risks."""
+    bound = _bound(version, filters)
+    plan = Plan(Start.LIST)
+    if bound > FEW and filters.state and _is_rare(filters.state):
         plan.start = Start.STATE
-    if plan.start is Start.RISK and filters.tag is not None and not _is_rare_source(version, filters):
-        plan.start = Start.TAG
+    elif filters.tag is not None and bound > min(SORTED_UP_TO, _given(version, filters.tag)):
+        plan.start = Start.LIST if _is_rare_source(version, filters) else Start.TAG
     _add_checks(plan, ScoreTables(version.pk), filters)
     return plan
 
 
-def _plan_words(plan: Plan, words: str, *, of: int) -> None:
-    """Start from the tweets with these words, where they are few; else check them on windows of the highest risks."""
-    expected = search_index.expected_matches(words)
-    if expected <= max(WORD_IDS_UP_TO, WORDS_UNKNOWN * of):
-        ids = search_index.find_few(words, most=WORD_IDS_UP_TO)
-        if ids is not None:
-            plan.start, plan.ids = Start.WORDS, ids
-            return
-    plan.words, plan.words_common = words, expected > WORDS_COMMON * of
+def _bound(version: ModelVersion, filters: Filters) -> float:
+    """About how many listed tweets the dates and the words leave; infinite without either."""
+    bound = _listed_in(version, filters)
+    if filters.q and (filters.tag is not None or filters.state):  # else nothing hangs on it
+        bound = min(bound, _having(version, filters.q))
+    return bound
+
+
+def _having(version: ModelVersion, words: str) -> float:
+    """About how many listed tweets have these words."""
+    listed = ScoreTables(version.pk).listed
+    return expected_rows(f"SELECT FROM {listed} WHERE words @@ {WORDS}", [words])
 
 
 def _add_checks(plan: Plan, tables: ScoreTables, filters: Filters) -> None:
@@ -223,20 +213,16 @@ def _add_checks(plan: Plan, tables: ScoreTables, filters: Filters) -> None:
             f"EXISTS (SELECT 1 FROM {tables.tag} g WHERE g.tweet_id = c.tweet_id AND g.tag_id = %s)",
             filters.tag,
         )
-    if plan.start is Start.TAG and (filters.source or filters.date_from or filters.date_to):
-        cheap = _cheap(filters, "s")
+    carried = _carried(filters, "s")
+    if plan.start is Start.TAG and carried.conditions:
         checks.add(
-            f"EXISTS (SELECT 1 FROM {tables.score} s WHERE s.tweet_id = c.tweet_id AND {cheap.where})",
-            *cheap.values,
+            f"EXISTS (SELECT 1 FROM {tables.listed} s WHERE s.tweet_id = c.tweet_id AND {carried.where})",
+            *carried.values,
         )
     if filters.state and plan.start is not Start.STATE:
         condition, values = _state_check(filters.state)
         checks.add(condition, *values)
-    if plan.words_common:
-        plan.windows = TEXT_WINDOWS
-    elif plan.words:
-        plan.windows = WORD_WINDOWS
-    elif checks.conditions:
+    if checks.conditions:
         plan.windows = LOOKUP_WINDOWS
 
 
@@ -285,14 +271,11 @@ class _Walk:
             (SELECT risk, tweet_id, true FROM c WHERE (SELECT count(*) FROM c) = %s
              ORDER BY risk {back}, tweet_id {back} LIMIT 1)
             """,
-            [*candidates.values, *plan.checks.values, window if plan.words else limit, window],
+            [*candidates.values, *plan.checks.values, limit, window],
         )
         found = sorted(
             ((risk, tweet_id) for risk, tweet_id, is_end in rows if not is_end), reverse=not self.backwards
         )
-        if plan.words:
-            having = set(search_index.among([i for _, i in found], plan.words, is_common=plan.words_common))
-            found = [row for row in found if row[1] in having][:limit]
         return found, next(((risk, tweet_id) for risk, tweet_id, is_end in rows if is_end), None)
 
     @property
@@ -300,18 +283,15 @@ class _Walk:
         return ("ASC", "DESC") if self.backwards else ("DESC", "ASC")
 
     def _candidates(self, cursor: Cursor | None, limit: int) -> _Sql:
-        """SELECT … of what the chosen index gives; `.where` is the whole statement."""
+        """SELECT … of what the chosen start gives; `.where` is the whole statement."""
         tables, plan, way = ScoreTables(self.version.pk), self.plan, self._ways[0]
         where = _Sql()
         if plan.start is Start.TAG:
             table = tables.tag
             where.add("tag_id = %s", self.filters.tag)
         else:
-            table = tables.score
-            where.add("risk >= %s::real", floor_of(self.version))  # says that the partial indexes apply
-            where.include(_cheap(self.filters, table))
-        if plan.start is Start.WORDS:
-            where.add("tweet_id = ANY(%s::bigint[])", _array(plan.ids))
+            table = tables.listed
+            where.include(_carried(self.filters, table))
         if plan.start is Start.STATE:
             source, condition, values = _state_source(self.filters.state)
             where.add(f"tweet_id IN (SELECT t.tweet_id FROM {source} WHERE {condition})", *values)
@@ -329,13 +309,8 @@ def _rows(sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         return rows
 
 
-def _array(ids: Sequence[int]) -> str:
-    """One literal: thousands of numbers as a list of their own take longer to write down than to look up."""
-    return f"{{{','.join(map(str, ids))}}}"
-
-
-def _cheap(filters: Filters, table: str) -> _Sql:
-    """Conditions that the indexes on risk and date carry themselves."""
+def _carried(filters: Filters, table: str) -> _Sql:
+    """Conditions on what the listed scores carry themselves."""
     sql = _Sql()
     if filters.source is not None:
         sql.add(f"{table}.source = %s", filters.source)
@@ -343,6 +318,8 @@ def _cheap(filters: Filters, table: str) -> _Sql:
         sql.add(f"{table}.posted_at >= %s", _midnight(filters.date_from))
     if filters.date_to:
         sql.add(f"{table}.posted_at < %s", _midnight(filters.date_to + timedelta(days=1)))
+    if filters.q:
+        sql.add(f"{table}.words @@ {WORDS}", filters.q)
     return sql
 
 
@@ -351,7 +328,7 @@ def _midnight(day: date) -> datetime:
 
 
 def _listed_in(version: ModelVersion, filters: Filters) -> float:
-    """About how many tweets of the risk index the dates allow, by what was stored; infinite without dates."""
+    """About how many listed tweets the dates allow, by what was stored; infinite without dates."""
     if not (filters.date_from or filters.date_to):
         return float("inf")
     summary = version.score_summary
@@ -408,8 +385,13 @@ def _label_condition(state: str, table: str) -> tuple[str, list[Any]]:
     return condition, values
 
 
+def _given(version: ModelVersion, tag: int) -> int:
+    """How many tweets have the tag, by what was stored."""
+    return next((int(row["n"]) for row in version.score_summary.get("tags", []) if row["tag"] == tag), 0)
+
+
 def _is_rare_source(version: ModelVersion, filters: Filters) -> bool:
-    """Whether the risk index, which knows the source, leaves less to look up than a tag's index, which does not."""
+    """Whether the list, which knows the source, leaves less to look up than a tag's index, which does not."""
     stored = version.score_summary.get("sources", {}).get(str(filters.source))
     return bool(stored and stored[1] < RARE_SOURCE * version.score_summary["flagged"])
 
@@ -431,7 +413,7 @@ def floor_of(version: ModelVersion) -> float:
 
 
 def min_risk_of(version: ModelVersion, filters: Filters) -> float:
-    """What was asked for, else the threshold; never below the floor of the indexes."""
+    """What was asked for, else the threshold; never below the floor of the list."""
     asked = threshold_of(version) if filters.min_risk is None else filters.min_risk
     return max(asked, floor_of(version))
 

@@ -57,8 +57,7 @@ class Flip:
         tables = ScoreTables(self.by.pk)
         if self.tag_id is not None:
             return tables.tag, f"tag_id = {int(self.tag_id)}"
-        floor = float(self.by.score_summary.get("floor", 0.0))  # says that the partial index applies
-        return tables.score, f"risk >= {floor!r}::real AND risk >= {threshold_of(self.by)!r}::real"
+        return tables.listed, f"risk >= {threshold_of(self.by)!r}::real"
 
 
 def _flags(version: ModelVersion, tag_id: int | None) -> str:

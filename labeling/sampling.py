@@ -115,12 +115,12 @@ class TweetPool:
         return hits, drawn
 
     def riskiest(self, limit: int) -> list[int]:
-        """Walks the version's index on risk, then the rest if need be."""
-        version = self._scored()
-        floor = f"{_floor(version)!r}::real"
-        ids = self._by_risk(f"s.risk >= {floor}", "s.risk DESC, s.tweet_id DESC", limit)
+        """Walks what the version lists, then the rest if need be."""
+        tables = ScoreTables(self._scored().pk)
+        ids = self._by_risk(tables.listed, "true", "s.risk DESC, s.tweet_id DESC", limit)
         if len(ids) < limit:
-            ids += self._by_risk(f"s.risk < {floor}", "s.risk DESC", limit - len(ids))
+            rest = f"s.risk < {_floor(self._scored())!r}::real"
+            ids += self._by_risk(tables.score, rest, "s.risk DESC", limit - len(ids))
         return ids
 
     def nearest(self, limit: int) -> list[int]:
@@ -129,13 +129,14 @@ class TweetPool:
         return above + self._near(f"s.risk < {threshold}", "s.risk DESC", limit // 2)
 
     def _near(self, side: str, direction: str, limit: int) -> list[int]:
-        """Within the index on risk; a low threshold reads all."""
-        ids = self._by_risk(f"{side} AND s.risk >= {_floor(self._scored())!r}::real", direction, limit)
-        return ids if len(ids) == limit else self._by_risk(side, direction, limit)
+        """Among what the version lists; where that is too little, a scan of all its scores."""
+        tables = ScoreTables(self._scored().pk)
+        ids = self._by_risk(tables.listed, side, direction, limit)
+        return ids if len(ids) == limit else self._by_risk(tables.score, side, direction, limit)
 
-    def _by_risk(self, where: str, direction: str, limit: int) -> list[int]:
+    def _by_risk(self, table: str, where: str, direction: str, limit: int) -> list[int]:
         return _ids(
-            f"SELECT s.tweet_id FROM {_score_table(self._scored())} s"
+            f"SELECT s.tweet_id FROM {table} s"
             f" WHERE {where} AND {ELIGIBLE.format(id='s.tweet_id')} ORDER BY {direction} LIMIT %(limit)s",
             {"limit": limit},
         )
@@ -165,7 +166,7 @@ class TweetPool:
     def probabilities(self, ids: Sequence[int]) -> tuple[choosing.Floats, Sequence[float | None]]:
         version = self._scored()
         rows = _rows(
-            f"SELECT tweet_id, risk, tag_bytes FROM {_score_table(version)}"
+            f"SELECT tweet_id, risk, tag_bytes FROM {ScoreTables(version.pk).score}"
             " WHERE tweet_id = ANY(%(ids)s::bigint[])",
             {"ids": list(ids)},
         )
@@ -395,13 +396,8 @@ def _scored(version: ModelVersion | None) -> ModelVersion:
     return version
 
 
-def _score_table(version: ModelVersion) -> str:
-    # The version's own partition: its partial index on risk is then used whatever the statistics say.
-    return ScoreTables(version.pk).score
-
-
 def _floor(version: ModelVersion) -> float:
-    """Where the version's indexes on risk begin."""
+    """From where on the version lists its scores."""
     return float(version.score_summary.get("floor", 0.1))
 
 

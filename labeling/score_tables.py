@@ -1,4 +1,8 @@
-"""The two tables of one version's scores: created standalone, filled by binary COPY, indexed, attached."""
+"""The tables of one version's scores: created standalone, filled chunk by chunk, indexed, attached.
+
+Every score is in the first, by tweet. What may appear in a list, the scores at the floor or above, is in `listed` once
+more, with all that a list is filtered and ordered by: its date, its source, its words. The lists read nothing else.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ import pyarrow as pa
 from django.db import OperationalError, connection, transaction
 
 from labeling.copy_rows import COPY_HEADER, COPY_TRAILER
+from labeling.search_index import VECTOR
 
 NO_DATE = np.iinfo(np.int64).min  # Postgres' form of -infinity, which stands for NULL here
 MAX_FLOOR = 0.1
@@ -44,16 +49,29 @@ class ScoreTables:
     def tag(self) -> str:
         return f"labeling_scoretag_v{int(self.version_id)}"
 
+    @property
+    def listed(self) -> str:
+        return f"labeling_listed_v{int(self.version_id)}"
+
+    @property
+    def all(self) -> dict[str, str]:
+        """Each table, and the partitioned one that it becomes a part of."""
+        return {
+            self.score: "labeling_score",
+            self.tag: "labeling_scoretag",
+            self.listed: "labeling_listed",
+        }
+
 
 def floor_of(threshold: float) -> float:
-    """Scores below it are kept, but are in no index on risk: lists do not go below it."""
+    """Scores below it are kept, but not listed."""
     return min(MAX_FLOOR, threshold / 2)
 
 
 def create(tables: ScoreTables) -> None:
     """Standalone tables, invisible to readers. Does nothing when they exist, attached or not."""
     with connection.cursor() as cursor:
-        for table, parent in ((tables.score, "labeling_score"), (tables.tag, "labeling_scoretag")):
+        for table, parent in tables.all.items():
             # The CHECK lets ATTACH PARTITION skip its scan.
             cursor.execute(
                 f"CREATE TABLE IF NOT EXISTS {table}"
@@ -66,7 +84,8 @@ def create(tables: ScoreTables) -> None:
 def exist(tables: ScoreTables) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT to_regclass(%s) IS NOT NULL AND to_regclass(%s) IS NOT NULL", [tables.score, tables.tag]
+            "SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest(%s::text[]) AS name",
+            [list(tables.all)],
         )
         return bool(cursor.fetchone()[0])
 
@@ -88,21 +107,25 @@ def bounded_transaction() -> Iterator[Any]:
         yield cursor
 
 
-def add_indexes(tables: ScoreTables, *, floor: float) -> None:
+def add_indexes(tables: ScoreTables) -> None:
     """Safe to repeat, and by two at once. The unique index is the proof that no tweet was scored twice."""
-    score, tag, low = tables.score, tables.tag, repr(float(floor))
+    score, tag, listed = tables.score, tables.tag, tables.listed
     with bounded_transaction() as cursor:
         # The backend of a worker that was killed may be at the same index still.
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [INDEX_LOCK, int(tables.version_id)])
         cursor.execute("SET LOCAL maintenance_work_mem = '512MB'")
         cursor.execute(f"CREATE UNIQUE INDEX IF NOT EXISTS {score}_tweet ON {score} (tweet_id)")
         cursor.execute(
-            f"CREATE INDEX IF NOT EXISTS {score}_risk ON {score} (risk DESC, tweet_id DESC)"
-            f" INCLUDE (source, posted_at) WHERE risk >= {low}::real"
+            f"CREATE INDEX IF NOT EXISTS {listed}_risk ON {listed} (risk DESC, tweet_id DESC)"
+            " INCLUDE (source, posted_at)"
         )
         cursor.execute(
-            f"CREATE INDEX IF NOT EXISTS {score}_date ON {score} (posted_at)"
-            f" INCLUDE (risk, tweet_id, source) WHERE risk >= {low}::real"
+            f"CREATE INDEX IF NOT EXISTS {listed}_date ON {listed} (posted_at) INCLUDE (risk, tweet_id, source)"
+        )
+        cursor.execute(f"CREATE INDEX IF NOT EXISTS {listed}_tweet ON {listed} (tweet_id)")
+        # Without a pending list, which every search would read through.
+        cursor.execute(
+            f"CREATE INDEX IF NOT EXISTS {listed}_words ON {listed} USING gin (words) WITH (fastupdate = off)"
         )
         cursor.execute(
             f"CREATE INDEX IF NOT EXISTS {tag}_risk ON {tag} (tag_id, risk DESC, tweet_id DESC)"
@@ -114,7 +137,7 @@ def add_indexes(tables: ScoreTables, *, floor: float) -> None:
 def attach(tables: ScoreTables) -> None:
     """Make them partitions. Call inside the transaction that publishes."""
     with connection.cursor() as cursor:
-        for table, parent in ((tables.score, "labeling_score"), (tables.tag, "labeling_scoretag")):
+        for table, parent in tables.all.items():
             cursor.execute(
                 f"ALTER TABLE {parent} ATTACH PARTITION {table} FOR VALUES IN ({int(tables.version_id)})"
             )
@@ -122,14 +145,14 @@ def attach(tables: ScoreTables) -> None:
 
 def analyze(tables: ScoreTables) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(f"ANALYZE {tables.score}")
-        cursor.execute(f"ANALYZE {tables.tag}")
+        for table in tables.all:
+            cursor.execute(f"ANALYZE {table}")
 
 
 def vacuum(tables: ScoreTables) -> None:
     """Mark the pages that every reader may see, so that lists read the indexes alone. Not in a transaction."""
     with connection.cursor() as cursor:
-        cursor.execute(f"VACUUM {tables.score}, {tables.tag}")
+        cursor.execute(f"VACUUM {', '.join(tables.all)}")
 
 
 @contextmanager
@@ -148,7 +171,7 @@ def _try_drop(tables: ScoreTables) -> bool:
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = '{DROP_WAIT_MS}ms'")
-            cursor.execute(f"DROP TABLE IF EXISTS {tables.score}, {tables.tag}")
+            cursor.execute(f"DROP TABLE IF EXISTS {', '.join(tables.all)}")
             cursor.execute("SET LOCAL lock_timeout = DEFAULT")
     except OperationalError as error:
         if getattr(error.__cause__, "pgcode", "") != LOCK_NOT_AVAILABLE:
@@ -219,10 +242,11 @@ def copy_scores(
     *,
     tag_ids: Sequence[int],
     given: npt.NDArray[np.bool_],
+    floor: float,
 ) -> None:
     """COPY the scores of `tweets` in. `probabilities` is [n, 1 + T]: DA first, then the tags in order.
 
-    `given` is [n, T]: the tags that the version gives to each tweet.
+    `given` is [n, T]: the tags that the version gives to each tweet. Scores at `floor` or above are listed.
     """
     with connection.cursor() as cursor:
         cursor.copy_expert(
@@ -236,6 +260,22 @@ def copy_scores(
             io.BytesIO(_tag_rows(tables.version_id, tweets, probabilities, tag_ids=tag_ids, given=given)),
             COPY_PIECE,
         )
+        _list(cursor, tables, tweets, probabilities[:, 0], floor=floor)
+
+
+def _list(
+    cursor: Any, tables: ScoreTables, tweets: Tweets, risk: npt.NDArray[np.float32], *, floor: float
+) -> None:
+    """File what may appear in a list. PostgreSQL takes some 40 µs to find the words of a tweet."""
+    rows = np.flatnonzero(risk >= np.float32(floor))
+    if not len(rows):
+        return
+    cursor.execute(
+        f"INSERT INTO {tables.listed} (tweet_id, posted_at, version_id, risk, source, words)"
+        f" SELECT t.id, t.posted_at, {int(tables.version_id)}, s.risk, t.source, {VECTOR.format(alias='t.')}"
+        " FROM unnest(%s::bigint[], %s::real[]) AS s (id, risk) JOIN labeling_tweet t ON t.id = s.id",
+        [tweets.id[rows].tolist(), risk[rows].tolist()],
+    )
 
 
 def given_tags(

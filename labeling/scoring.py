@@ -141,7 +141,7 @@ class _Scorer:
 
     @property
     def floor(self) -> float:
-        """Where the indexes on risk begin. Kept from the first publication, as the indexes are."""
+        """From where on scores are listed. Kept from the first publication, as the lists are."""
         return float(self.version.score_summary.get("floor", score_tables.floor_of(self.threshold)))
 
 
@@ -260,7 +260,12 @@ def score_chunk(chunk: ScoringChunk, scorer: _Scorer) -> None:
         if not mine.update(state=ScoringChunk.State.DONE, tweets=len(tweets), counts=counts, seconds=seconds):
             raise ChunkLost(str(chunk))
         score_tables.copy_scores(
-            scorer.tables, tweets, probabilities, tag_ids=scorer.version.tag_ids, given=given
+            scorer.tables,
+            tweets,
+            probabilities,
+            tag_ids=scorer.version.tag_ids,
+            given=given,
+            floor=scorer.floor,
         )
 
 
@@ -342,7 +347,7 @@ def publish(run: ScoringRun, scorer: _Scorer, progress: Progress) -> None:
             "Some chunks are not scored yet. Start the scoring again: it goes on where it stopped."
         )
     progress.report(stage="Building indexes")
-    score_tables.add_indexes(scorer.tables, floor=scorer.floor)
+    score_tables.add_indexes(scorer.tables)
     if not score_tables.is_attached(scorer.tables):
         score_tables.analyze(scorer.tables)
     progress.report(stage="Publishing")
@@ -414,14 +419,14 @@ def mark_words(scorer: _Scorer, *, limit: int, report: Callable[..., None]) -> N
         cursor.execute(
             f"""
             SELECT t.id, t.text FROM (
-                SELECT tweet_id, risk FROM {scorer.tables.score} WHERE risk >= %s::real
+                SELECT tweet_id, risk FROM {scorer.tables.listed}
                 ORDER BY risk DESC, tweet_id DESC LIMIT %s
             ) s JOIN labeling_tweet t ON t.id = s.tweet_id
             WHERE NOT EXISTS (
                 SELECT 1 FROM labeling_flaggedwords w WHERE w.version_id = %s AND w.tweet_id = t.id
             )
             """,
-            [scorer.floor, limit, scorer.version.pk],
+            [limit, scorer.version.pk],
         )
         tweets = cursor.fetchall()
     for start in range(0, len(tweets), WORDS_BATCH):
@@ -445,7 +450,7 @@ def mark_words(scorer: _Scorer, *, limit: int, report: Callable[..., None]) -> N
 
 
 def drop_scores(version: ModelVersion) -> None:
-    """Remove a version's scores, however many: two DROP TABLEs. Refuses for the active version.
+    """Remove a version's scores, however many: three DROP TABLEs. Refuses for the active version.
 
     Gives way to readers: raises JobError where one of them holds the tables for too long.
     """

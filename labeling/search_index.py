@@ -8,11 +8,9 @@ indexes that are ready, and coverage() says what that leaves out. Why: docs/deci
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from django.db import connection, transaction
@@ -127,47 +125,26 @@ def find(words: str, *, cap: int, plain: bool = False) -> list[int]:
     return ids
 
 
-def find_few(words: str, *, most: int) -> list[int] | None:
-    """Ids of all tweets with these words, in no order; None where the indexes have more entries than `most`.
-
-    Nothing is read to know that: PostgreSQL reports how many entries its indexes gave, and is asked for one tweet.
-    Some 0.1 µs an entry, so ask expected_matches() first. Of a phrase the entries are tweets with all of its words.
-    """
-    has_words, values = condition(words)
-    with _without("seqscan", "indexscan") as cursor:
-        plan = _explained(cursor, f"{has_words} LIMIT 1", values, options="ANALYZE, TIMING OFF, ")
-        if _entries(plan) > most:
-            return None
-        cursor.execute(f"SELECT t.id FROM labeling_tweet t WHERE {has_words}", values)  # noqa: S608
-        return [int(row[0]) for row in cursor.fetchall()]
-
-
 def are_common(words: str) -> bool:
     """Whether so many tweets have them that reading texts until enough are found is less than asking the indexes."""
     return expected_matches(words) > COMMON
 
 
 def expected_matches(words: str) -> int:
-    """About how many tweets have these words, by the statistics of migration 0008: nothing is read.
+    """About how many tweets have these words, by the statistics of migration 0008.
 
     These know the thousand commonest words, from about one tweet in 1,000; any other is taken for half as common.
     """
     has_words, values = condition(words)
+    return expected_rows(f"SELECT FROM labeling_tweet t WHERE {has_words}", values)
+
+
+def expected_rows(sql: str, values: list[Any]) -> int:
+    """About how many rows a statement gives, by PostgreSQL's statistics: nothing is read."""
     with connection.cursor() as cursor:
-        return int(_explained(cursor, has_words, values)["Plan Rows"])
-
-
-def _explained(cursor: Any, condition: str, values: list[Any], *, options: str = "") -> dict[str, Any]:
-    cursor.execute(f"EXPLAIN ({options}FORMAT JSON) SELECT FROM labeling_tweet t WHERE {condition}", values)
-    (plan,) = cursor.fetchone()
-    found: dict[str, Any] = (json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]
-    return found
-
-
-def _entries(node: dict[str, Any]) -> int:
-    if node["Node Type"] == "Bitmap Index Scan":
-        return int(node["Actual Rows"])
-    return sum(map(_entries, node.get("Plans", [])))
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", values)
+        (plan,) = cursor.fetchone()
+    return int((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]["Plan Rows"])
 
 
 @contextmanager
@@ -178,35 +155,6 @@ def _without(*ways: str) -> Iterator[Any]:
         yield cursor
         # For what follows in an outer transaction.
         cursor.execute("; ".join(f"SET LOCAL enable_{way} = on" for way in ways))
-
-
-def among(ids: Sequence[int], words: str, *, is_common: bool) -> list[int]:
-    """Those of the tweets that have these words.
-
-    Common words are looked for in the texts, first as mere letters: parsing a text takes 30 µs. For others the
-    indexes on words and on ids are read as bitmaps, so that only tweets in both are read. The ids are a literal for
-    that: of an array that it cannot see the planner expects ten ids, and then reads all their texts.
-    """
-    has_words, values = condition(words)
-    needed = _needed_word(words) if is_common else ""
-    with _without("seqscan" if is_common else "indexscan") as cursor:
-        cursor.execute(
-            "SELECT t.id FROM labeling_tweet t WHERE t.id = ANY(%s::bigint[])"  # noqa: S608
-            f" AND strpos(lower(t.text), %s) > 0 AND {has_words}",
-            [f"{{{','.join(map(str, ids))}}}", needed, *values],
-        )
-        return [int(row[0]) for row in cursor.fetchall()]
-
-
-@lru_cache(maxsize=256)  # asked for each of some windows of tweets
-def _needed_word(words: str) -> str:
-    """The longest word that no match is without, in lower case; "" where the search leaves a choice."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {WORDS}::text", [words])
-        (query,) = cursor.fetchone()
-    if re.search(r"[|()\\]|''", query):
-        return ""
-    return max(re.findall(r"(?<!!)'([^']+)'", query), key=len, default="")
 
 
 def only_excludes(words: str) -> bool:

@@ -85,8 +85,11 @@ def make_scores(
         [[risk, *(given.get(tag, 0.0) for tag in tags)] for risk, given in rows.values()], dtype=np.float32
     )
     given_tags = score_tables.given_tags(probabilities, [tag_limit] * len(tags))
-    score_tables.copy_scores(tables, tweets, probabilities, tag_ids=version.tag_ids, given=given_tags)
-    score_tables.add_indexes(tables, floor=version.score_summary["floor"])
+    floor = version.score_summary["floor"]
+    score_tables.copy_scores(
+        tables, tweets, probabilities, tag_ids=version.tag_ids, given=given_tags, floor=floor
+    )
+    score_tables.add_indexes(tables)
     score_tables.attach(tables)
     version.save()
 

@@ -16,7 +16,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from labeling import annotation, exporting_flagged, flagged, jobs, review, scoring
+from labeling import annotation, exporting_flagged, flagged, jobs, review, scoring, search_index
 from labeling.flagged import Filters, LabelState
 from labeling.models import AuditEvent, FlaggedWords, Label, ModelVersion, Origin, ReviewItem, Source, Tweet
 from tests.factories import make_tag, make_tweet, make_version
@@ -131,15 +131,12 @@ CASES: list[dict] = [
 ]
 
 
-def walk_only(monkeypatch: pytest.MonkeyPatch, *, words_common: float) -> None:
-    """No list is short enough to start from, and no window large enough for all."""
+def walk_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is few enough to start from, and no window large enough for all."""
+    monkeypatch.setattr(flagged, "FEW", 0)
     monkeypatch.setattr(flagged, "STATE_UP_TO", 1)
-    monkeypatch.setattr(flagged, "WORD_IDS_UP_TO", 1)
-    monkeypatch.setattr(flagged, "WORDS_COMMON", words_common)
-    monkeypatch.setattr(flagged, "DATED_UP_TO", 0)
+    monkeypatch.setattr(flagged, "SORTED_UP_TO", 0)
     monkeypatch.setattr(flagged, "LOOKUP_WINDOWS", (2, 4))
-    monkeypatch.setattr(flagged, "WORD_WINDOWS", (2, 4))
-    monkeypatch.setattr(flagged, "TEXT_WINDOWS", (4,))
 
 
 def in_order() -> list[Tweet]:
@@ -155,17 +152,13 @@ def assert_found(version: ModelVersion, case: dict, *, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [3, 50])
-@pytest.mark.parametrize(
-    ("bounded", "words_common"),
-    [(True, 0), (False, 1_000_000), (False, 0)],
-    ids=["by list", "by walk", "by walk, reading texts"],
-)
+@pytest.mark.parametrize("bounded", [True, False], ids=["few", "many"])
 def test_every_filter_finds_what_a_plain_reading_finds(
-    labelled: ModelVersion, bounded: bool, words_common: int, size: int, monkeypatch: pytest.MonkeyPatch
+    labelled: ModelVersion, bounded: bool, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever index it starts from, and whether or not its windows are full."""
+    """Wherever it starts, and whether or not its windows are full."""
     if not bounded:
-        walk_only(monkeypatch, words_common=words_common)
+        walk_only(monkeypatch)
     for case in CASES:
         assert_found(labelled, case, size=size)
 
@@ -190,36 +183,62 @@ def test_filters_drawn_at_random_find_what_a_plain_reading_finds(
         names = luck.sample(sorted(ANY), luck.randint(1, len(ANY)))
         with monkeypatch.context() as patch:
             if luck.random() < 0.7:
-                walk_only(patch, words_common=luck.choice([0, 1_000_000]))
+                walk_only(patch)
             assert_found(
                 labelled, {name: luck.choice(ANY[name]) for name in names}, size=luck.choice([3, 50])
             )
 
 
 @pytest.mark.django_db
-def test_each_start_is_chosen_for_what_it_bounds(labelled: ModelVersion) -> None:
+def test_each_start_is_chosen_for_what_it_bounds(
+    labelled: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def start(**filters: object) -> str:
         return flagged.choose_start(labelled, Filters(**filters)).start  # type: ignore[arg-type]
 
-    assert start() == "risk"
-    assert start(source=1) == "risk"
-    assert start(tag=labelled.tag_ids[0]) == "tag"
-    assert start(date_from=date(2026, 3, 1)) == "date"
-    assert start(q="word1") == "words"
+    tag = labelled.tag_ids[0]
+    assert start() == "list"
+    assert start(source=1) == "list"
+    assert start(tag=tag) == "tag"
     assert start(state="da") == "state"
-    assert start(state="unlabelled") == "risk"
+    assert start(state="unlabelled") == "list"
+    assert (
+        start(tag=tag, q="absent") == start(state="da", q="absent") == "list"
+    )  # hardly any tweet has the word
+    assert start(tag=tag, date_from=date(2027, 1, 1)) == "list"
+    monkeypatch.setattr(flagged, "FEW", 0)
+    assert start(tag=tag, date_from=date(2026, 3, 1)) == "tag"  # the dates leave as many as the tag, or more
+    assert start(state="da", date_from=date(2026, 3, 1)) == "state"
 
 
 @pytest.mark.django_db
-def test_common_words_among_few_high_risks_are_all_found(
-    corpus: list[Tweet], version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+def test_words_are_found_as_soon_as_a_tweet_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether or not the search index of all tweets has them yet."""
+    tweet = make_tweet("risk=0.9 word1 waits", search_segment=7)
+    version = score_all(monkeypatch, ["opioids"])
+    assert ids(version, Filters(q="waits")) == [tweet.pk]
+    assert ids(version, Filters(q='"waits word1"')) == []
+    assert ids(version, Filters(q='"word1 waits"')) == [tweet.pk]
+    assert ids(version, Filters(q="word1 -waits")) == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "words",
+    ["pain", "Pain PILL", '"pain pill"', "pain or café", "pill -pain", "CAFÉ", "it's", "ΟΔΟΣ", "well-known", "99.5",
+     "-x or pill", "o'neill\\b", "news.example", "100%", "a_b", "zzz"],
+)  # fmt: skip
+def test_words_mean_what_they_mean_in_the_search_of_all_tweets(
+    words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flagged, "WORD_IDS_UP_TO", 1)
-    page = flagged.page_of(version, Filters(q="word1", min_risk=0.7))
-    assert (page.words_capped, page.looked_down_to, page.count_is_capped) == (False, None, False)
-    high = {t.pk for t in corpus if "word1" in t.text and float(t.text[5:9].split()[0]) >= 0.7}
-    assert {row.tweet_id for row in page.rows} == high
-    assert page.count == len(high)
+    texts = ["pain pill", "Pill, no pain!", "paint", "at the Café", "it's", "Οδός ΟΔΟΣ", "a well-known pill", "99.5 of 100 %",
+             "O'Neill\\b", "see https://news.example/pain", "a_b PILL"]  # fmt: skip
+    for text in texts:
+        make_tweet(f"risk=0.9 {text}")
+    version = score_all(monkeypatch, ["opioids"])
+    found = search_index.find(words, cap=50)
+    assert sorted(ids(version, Filters(q=words))) == sorted(found)
+    assert bool(found) == (words != "zzz")
 
 
 @pytest.mark.django_db
@@ -252,13 +271,11 @@ def test_counts_are_exact_until_they_are_capped(
 def test_a_full_window_says_how_far_it_looked(
     corpus: list[Tweet], version: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flagged, "WORD_IDS_UP_TO", 1)
-    monkeypatch.setattr(flagged, "WORDS_COMMON", 1)
-    monkeypatch.setattr(flagged, "WORD_WINDOWS", (5, 7))
-    page = flagged.page_of(version, Filters(q="word1"))
-    assert page.words_capped
-    assert page.looked_down_to == pytest.approx(0.95)
-    assert page.count_is_capped
+    monkeypatch.setattr(flagged, "FEW", 0)
+    monkeypatch.setattr(flagged, "LOOKUP_WINDOWS", (5, 7))
+    page = flagged.page_of(version, Filters(source=1, state="unlabelled"))
+    assert page.looked_down_to == pytest.approx(0.7)
+    assert (page.count, page.count_is_capped) == (12, True)
     assert page.after is not None
 
 
@@ -362,8 +379,8 @@ def test_the_command_says_what_to_do_without_an_active_version(tmp_path: Path) -
 def large(db: None, monkeypatch: pytest.MonkeyPatch) -> ModelVersion:
     """3,000 flagged tweets, few of them specific, in review, or with a rare word; all bounds a thirtieth or less."""
     for name, value in {
-        "COUNT_UP_TO": 60, "PAGE_SIZE": 20, "STATE_UP_TO": 50, "WORD_IDS_UP_TO": 50, "DATED_UP_TO": 300,
-        "LOOKUP_WINDOWS": (50, 200), "WORD_WINDOWS": (50, 200), "TEXT_WINDOWS": (20, 50),
+        "COUNT_UP_TO": 60, "PAGE_SIZE": 20, "STATE_UP_TO": 50, "FEW": 50, "SORTED_UP_TO": 300,
+        "LOOKUP_WINDOWS": (50, 200),
     }.items():  # fmt: skip
         monkeypatch.setattr(flagged, name, value)
     tweets = Tweet.objects.bulk_create(
@@ -400,10 +417,7 @@ FILTERS: dict[str, list[dict]] = {
 }
 
 
-def test_no_filters_together_read_more_than_their_bounds(
-    large: ModelVersion, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(flagged, "WORDS_COMMON", 0.1)  # "the" is common, by the statistics of 3,000 tweets
+def test_no_filters_together_read_more_than_their_bounds(large: ModelVersion) -> None:
     for names in itertools.chain.from_iterable(itertools.combinations(FILTERS, n) for n in (1, 2, 3)):
         for parts in itertools.product(*(FILTERS[name] for name in names)):
             asked = {name: value for part in parts for name, value in part.items()}
@@ -411,6 +425,7 @@ def test_no_filters_together_read_more_than_their_bounds(
             with CaptureQueriesContext(connection) as queries:
                 flagged.page_of(large, filters)
             found = [q["sql"] for q in queries.captured_queries if q["sql"].lstrip()[:4] in ("WITH", "SELE")]
-            # A source is checked in the walk along the risk index itself: the rarer one reads it once, 0.1 µs a row.
-            bound = 4_000 if asked.get("source") == Source.SPECIFIC else 1_000
+            # A source is checked in the walk itself: the rarer one reads the list once, 0.1 µs a row from the index on
+            # risk, and with words that every tweet has from the index on words and the rows.
+            bound = 6_000 if asked.get("source") == Source.SPECIFIC else 1_000
             assert max(map(rows_read, found)) <= bound, (asked, found)

@@ -97,33 +97,6 @@ def test_words_may_be_taken_as_they_are():
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(
-    "words",
-    ["pain", "Pain PILL", '"pain pill"', "pain or café", "pill -pain", "CAFÉ", "it's", "ΟΔΟΣ", "well-known", "99.5",
-     "-x or pill", "o'neill\\b", "news.example", "100%", "a_b", "zzz"],
-)  # fmt: skip
-def test_reading_the_texts_finds_what_the_index_finds(words):
-    texts = ["pain pill", "Pill, no pain!", "paint", "at the Café", "it's", "Οδός ΟΔΟΣ", "a well-known pill", "99.5 of 100 %",
-             "O'Neill\\b", "see https://news.example/pain", "a_b PILL"]  # fmt: skip
-    tweets = [make_tweet(text).pk for text in texts]
-    expected = sorted(search_index.find(words, cap=50))
-    for is_common in (True, False):
-        assert sorted(search_index.among(tweets, words, is_common=is_common)) == expected
-    most = 1_000_000  # the index still holds what earlier tests rolled back, and "not x" reads all of it
-    assert sorted(search_index.find_few(words, most=most) or []) == expected
-    assert bool(expected) == (words != "zzz")
-
-
-@pytest.mark.django_db
-def test_all_tweets_are_found_where_they_are_few():
-    add(30, segment=0, text="often {n}")
-    add(2, segment=0, text="often and seldom {n}")
-    assert search_index.find_few("often", most=20) is None
-    assert len(search_index.find_few("often seldom", most=20) or []) == 2
-    assert search_index.find_few("absent", most=20) == []
-
-
-@pytest.mark.django_db
 def test_the_condition_asks_every_index_that_is_ready():
     for first, last, state in ((1, 3, State.READY), (4, 4, State.READY), (5, 5, State.WAITING)):
         SearchIndex.objects.create(first_segment=first, last_segment=last, state=state)
