@@ -78,7 +78,8 @@ TEMPLATES = [
 
 # Database and broker -------------------------------------------------------------------------------------
 
-if env.str("DATABASE_URL", default=""):
+DATABASE_IS_EMBEDDED = not env.str("DATABASE_URL", default="")
+if not DATABASE_IS_EMBEDDED:
     DATABASES = {"default": env.db_url("DATABASE_URL")}
     DATABASES["default"]["HOST"] = unquote(
         DATABASES["default"]["HOST"]

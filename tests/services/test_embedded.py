@@ -47,6 +47,19 @@ print(cursor.fetchone()[0], redis.Redis.from_url(embedded.broker_url(embedded.va
 """
 
 
+PRIORITIES = """
+import os, sys
+os.nice(int(sys.argv[1]))
+from tagger_site import embedded
+share = embedded.use()
+import django
+django.setup()
+from django.db import connection
+connection.ensure_connection()
+print(*(os.getpriority(os.PRIO_PROCESS, pid) for pid in (0, connection.connection.info.backend_pid)))
+"""
+
+
 @contextmanager
 def held(installation: Installation) -> Iterator[subprocess.Popen[str]]:
     """The servers of an installation are up, because another process uses them."""
@@ -268,3 +281,10 @@ def test_memory_settings_follow_the_machine(tmp_path: Path) -> None:
     assert small["shared_buffers"] == "122MB"
     assert large["shared_buffers"] == "4096MB"
     assert "fsync" not in large
+
+
+def test_what_the_server_does_for_a_worker_gives_way_as_the_worker_does(installation: Installation) -> None:
+    with held(installation):
+        own = [installation.run("-c", PRIORITIES, str(more)).split() for more in (0, 10)]
+    base = os.getpriority(os.PRIO_PROCESS, 0)
+    assert own == [[str(base), str(base)], [str(base + 10), str(base + 10)]]

@@ -21,6 +21,7 @@ from labeling.management.progress import printer
 from labeling.models import Job, ModelVersion, ScoringRun
 
 HELP_SECONDS = 2  # then look whether the leader lives
+NICENESS = 10  # as the launcher's scoring workers: people at the pages come first
 
 
 class Command(BaseCommand):
@@ -40,6 +41,10 @@ class Command(BaseCommand):
         )
         parser.add_argument("--activate", action="store_true", help="make the version active afterwards")
         parser.add_argument("--help-run", type=int, help="used by the command itself for its other processes")
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+        super().run_from_argv(argv)
 
     def handle(self, **options: Any) -> None:
         predictors.use_one_thread()
