@@ -9,7 +9,7 @@ in the list are drawn anew for each one. Labels some tweets of a queue of its ow
 
 --fill first makes an empty database big, --team adds to a corpus that is there what a team leaves behind: labels, review
 items and queues (benchmarks/pages_data.py). --while-scoring lets `manage.py score --workers 2` of another version run at
-the same time, a copy of the active one where there is none, and stops when that ends. --explain prints the plan of the slowest query of
+the same time, a copy of the active one where there is none, again and again until all is measured. --explain prints the plan of the slowest query of
 each case that misses its limit.
 """
 
@@ -54,7 +54,7 @@ from django.test.utils import CaptureQueriesContext
 
 from benchmarks import pages_data
 from labeling import queues, scoring
-from labeling.flagged import LabelState, floor_of
+from labeling.flagged import LabelState
 from labeling.models import ModelVersion, Queue, QueueItem, ScoringRun, Source, Tag, Tweet
 from labeling.score_tables import ScoreTables
 
@@ -82,8 +82,7 @@ class Corpus:
 
 
 def read_corpus(version: ModelVersion, rng: random.Random) -> Corpus:
-    score = ScoreTables(version.pk).score
-    listed = f"FROM {score} WHERE risk >= {floor_of(version)}::real"
+    listed = f"FROM {ScoreTables(version.pk).listed}"
     days = sorted(date.fromisoformat(day) for day, *_ in version.score_summary["days"] if day)
     first, last = rows("SELECT min(id), max(id) FROM labeling_tweet")[0]
     ids = [rng.randint(first, last) for _ in range(2_000)]
@@ -94,7 +93,7 @@ def read_corpus(version: ModelVersion, rng: random.Random) -> Corpus:
         rng,
         days=days,
         words=words_by_frequency(rng),
-        places=some(rows(f"SELECT risk, tweet_id {listed} AND tweet_id %% 97 = 0"), rng),
+        places=some(rows(f"SELECT risk, tweet_id {listed} WHERE tweet_id %% 97 = 0"), rng),
         deep=some(rows(deep, [max(0, min(DEEP, size - 20_000))]), rng),
         tweets=[row[0] for row in rows("SELECT id FROM labeling_tweet WHERE id = ANY(%s)", [ids])],
         judged=[row[0] for row in rows("SELECT tweet_id FROM labeling_label LIMIT 2000")],
@@ -206,8 +205,7 @@ def flagged_cases() -> Iterator[Case]:
             yield Case(f"flagged: {name} {way}".rstrip(), limit, flagged_address([{way: draw}]))
     for count, limit in ((2, TWO), (3, THREE)):
         for names in combinations(FILTERS, count):
-            most = max(limit, TEXT) if "word" in names else limit
-            yield Case(f"flagged: {' + '.join(names)}", most, flagged_address([FILTERS[n] for n in names]))
+            yield Case(f"flagged: {' + '.join(names)}", limit, flagged_address([FILTERS[n] for n in names]))
 
 
 def tweets_address(draw: Draw) -> Callable[[Corpus], str]:
@@ -402,15 +400,14 @@ def make_user(role: str) -> User:
 
 
 def measure(
-    asker: Asker, cases: list[Case], *, requests: int, goes_on: Callable[[], bool]
+    asker: Asker, cases: list[Case], *, requests: int, before: Callable[[], None] = lambda: None
 ) -> dict[str, Result]:
     """All cases in turn, a few requests each, so that a slow minute of the machine falls on all of them."""
     results = {case.name: Result(case.limit) for case in cases}
     at_once = 10
     for start in range(0, requests, at_once):
         for case in cases:
-            if not goes_on():
-                return results
+            before()
             for _ in range(min(at_once, requests - start, case.most - start)):
                 results[case.name].add(asker.take(case))
     return results
@@ -447,28 +444,33 @@ def explain(asker: Asker, case: Case, address: str) -> None:
 
 
 @contextmanager
-def scoring_run() -> Iterator[Callable[[], bool]]:
-    """`manage.py score --workers 2` of a version that has a model and no scores; whether it goes on."""
+def scoring_runs() -> Iterator[Callable[[], None]]:
+    """`manage.py score --workers 2` of a version that has a model and no scores. Call what it yields before each
+    request: where a run has ended, it drops the scores and waits until another one is under way."""
     version = version_to_score()
-    command = [
-        sys.executable,
-        str(ROOT / "manage.py"),
-        "score",
-        "--version",
-        str(version.number),
-        "--workers",
-        "2",
-    ]
-    process = subprocess.Popen(command, cwd=ROOT)
-    try:
-        while process.poll() is None and not begun(version):
+    command = [sys.executable, str(ROOT / "manage.py"), "score", "--workers", "2"]
+    process: subprocess.Popen[bytes] | None = None
+
+    def keep_going() -> None:
+        nonlocal process
+        if process and process.poll() is None and still_scoring(version):
+            return
+        end()
+        process = subprocess.Popen([*command, "--version", str(version.number)], cwd=ROOT)
+        while process.poll() is None and not still_scoring(version):
             time.sleep(0.2)
-        yield lambda: process.poll() is None
-    finally:
-        if process.poll() is None:
+
+    def end() -> None:
+        if process and process.poll() is None:
             process.terminate()
-        process.wait()
+            process.wait()
         scoring.drop_scores(version)
+
+    try:
+        keep_going()
+        yield keep_going
+    finally:
+        end()
         if version.note == COPY:
             ScoringRun.objects.filter(version=version).delete()
             version.delete()
@@ -494,9 +496,12 @@ def version_to_score() -> ModelVersion:
     return version
 
 
-def begun(version: ModelVersion) -> bool:
+def still_scoring(version: ModelVersion) -> bool:
+    """Its workers are at it: some chunks are done, some are not."""
     run = ScoringRun.objects.filter(version=version).first()
-    return bool(run and run.chunks.filter(state="done").exists())
+    return bool(
+        run and run.chunks.filter(state="done").exists() and run.chunks.exclude(state="done").exists()
+    )
 
 
 # Printing ---------------------------------------------------------------------------------------------------
@@ -529,11 +534,10 @@ def main() -> None:
         for case in cases:  # what every process does once: compiled templates, imported modules
             asker.take(case)
         if options.while_scoring:
-            with scoring_run() as goes_on:
-                results = measure(asker, cases, requests=options.requests, goes_on=goes_on)
+            with scoring_runs() as keep_going:
+                results = measure(asker, cases, requests=options.requests, before=keep_going)
         else:
-            results = measure(asker, cases, requests=options.requests, goes_on=lambda: True)
-        results = {name: result for name, result in results.items() if result.ms}
+            results = measure(asker, cases, requests=options.requests)
         table(results, version, BUSY if options.while_scoring else 1)
         if options.explain:
             for case in cases:
