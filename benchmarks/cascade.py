@@ -34,7 +34,7 @@ import pyarrow as pa
 import tensorflow as tf
 from sklearn.metrics import average_precision_score
 
-from benchmarks.needles import UNLABELLED, read
+from benchmarks.needles import UNLABELLED, library_examples, read
 from ml import groups, predict, train
 from ml.config import Config
 
@@ -71,29 +71,11 @@ def main() -> None:
     print_result(result)
 
 
-def examples_of(
-    specific: pd.DataFrame, general: pd.DataFrame, rng: np.random.Generator
-) -> tuple[pd.DataFrame, list[str]]:
-    """What ml.train.train takes, and the tags: specific posts as DA, drawn general ones as NDA without judged tags."""
-    drawn = np.sort(rng.choice(len(general), min(NEGATIVES, len(general)), replace=False))
-    both = pd.concat([specific, general.iloc[drawn]], ignore_index=True)
-    is_specific = np.arange(len(both)) < len(specific)
-    tags = sorted({tag for cell in specific["tags"] for tag in cell.split(";") if tag})
-    cells = [set(str(cell).split(";")) for cell in both["tags"]]
-    columns = {tag: np.where(is_specific, [float(tag in cell) for cell in cells], np.nan) for tag in tags}
-    examples = pd.DataFrame({
-        "id": both["id"], "text": both["text"], "verdict": is_specific.astype(float), "verdict_weight": 1.0,
-        "tags_weight": 1.0, "matches_rule": False, "sample": np.where(is_specific, "assumed", "negative"),
-        "split": groups.splits_of(groups.text_keys(both["text"].tolist())), **columns,
-    })  # fmt: skip
-    return examples, tags
-
-
 def run(
     specific: pd.DataFrame, general: pd.DataFrame, is_needle: np.ndarray, *, seed: int, repeats: int
 ) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
-    examples, tags = examples_of(specific, general, rng)
+    examples, tags = library_examples(specific, general, NEGATIVES, rng)
     splits = groups.splits_of(groups.text_keys(general["text"].tolist()))
 
     def sample(split: str, count: int) -> list[str]:
