@@ -25,7 +25,7 @@ from django.utils import timezone
 from numpy.typing import NDArray
 
 from labeling import jobs
-from labeling.copy_rows import COPY_HEADER, COPY_TRAILER
+from labeling.binary_copy import COPY_HEADER, COPY_TRAILER
 from labeling.jobs import Progress
 from labeling.models import Job, Tweet
 from labeling.score_tables import read_tweets

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from django.conf import settings
 from django.db import connection
 
-from labeling.copy_rows import EPOCH_2000
+from labeling.binary_copy import EPOCH_2000
 from labeling.score_tables import NO_DATE, ScoreTables, Tweets
 
 # {"bins" | "days" | "sources" | "tags": {bin, ISO date ("" without), source or tag id: [tweets, flagged]}}.

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from django.db import OperationalError, connection, transaction
 
-from labeling.copy_rows import COPY_HEADER, COPY_TRAILER
+from labeling.binary_copy import COPY_HEADER, COPY_TRAILER, binary_rows
 from labeling.search_index import VECTOR
 
 NO_DATE = np.iinfo(np.int64).min  # Postgres' form of -infinity, which stands for NULL here
@@ -306,7 +306,7 @@ def _score_rows(version_id: int, tweets: Tweets, probabilities: npt.NDArray[np.f
             ("risk", ">f4"),
             ("source", ">i2"),
         ]
-        rows = _binary_rows({name: column[mask] for name, column in columns.items()}, types, last_bytes=tags)
+        rows = binary_rows({name: column[mask] for name, column in columns.items()}, types, last_bytes=tags)
         if tags:
             rows["tag_bytes"] = tag_bytes[mask]
         parts.append(rows.tobytes())
@@ -336,34 +336,4 @@ def _tag_rows(
         ("probability", ">f4"),
         ("risk", ">f4"),
     ]
-    return COPY_HEADER + _binary_rows(columns, types).tobytes() + COPY_TRAILER
-
-
-def _binary_rows(
-    columns: dict[str, npt.NDArray[Any]],
-    types: Sequence[tuple[str, str | None]],
-    *,
-    last_bytes: int | None = None,
-) -> npt.NDArray[Any]:
-    """Rows of Postgres' binary COPY as one structured array: field count, then length and value of each.
-
-    A type of None writes NULL. `last_bytes` adds a last field "tag_bytes" of that many bytes, left empty.
-    """
-    fields: list[tuple[Any, ...]] = [("fields", ">i2")]
-    for name, kind in types:
-        fields.append((f"{name}_length", ">i4"))
-        if kind:
-            fields.append((name, kind))
-    if last_bytes is not None:
-        fields.append(("tag_bytes_length", ">i4"))
-        if last_bytes:
-            fields.append(("tag_bytes", "u1", (last_bytes,)))
-    rows = np.empty(len(next(iter(columns.values()))), dtype=np.dtype(fields))
-    rows["fields"] = len(types) + (last_bytes is not None)
-    for name, kind in types:
-        rows[f"{name}_length"] = np.dtype(kind).itemsize if kind else -1
-        if kind:
-            rows[name] = columns[name]
-    if last_bytes is not None:
-        rows["tag_bytes_length"] = last_bytes
-    return rows
+    return COPY_HEADER + binary_rows(columns, types).tobytes() + COPY_TRAILER

@@ -48,12 +48,12 @@ def train_and_score(job: Job, progress: Progress) -> None:
 
 def import_and_file(job: Job, progress: Progress) -> None:
     """An import; then the bell for filing its words in the search index, which is slow until then."""
-    from labeling import import_process, importing
+    from labeling.imports import importing, reader_process
 
     filing = importing.work(job, progress)
     if filing is not None:
         enqueue(filing)
-    import_process.get_ready()
+    reader_process.get_ready()
 
 
 def delete_and_file(job: Job, progress: Progress) -> None:

@@ -167,7 +167,7 @@ STORAGES = {
 MODEL_CACHE = VAR_DIR / "models"  # copies of the models that this machine uses
 
 FILE_UPLOAD_HANDLERS = [
-    "labeling.uploads.SizeLimit",
+    "labeling.imports.uploads.SizeLimit",
     "django.core.files.uploadhandler.TemporaryFileUploadHandler",  # never a large file in memory
 ]
 

@@ -80,7 +80,7 @@ class Import(models.Model):
     source = models.SmallIntegerField(choices=Source)
     file_name = models.CharField(max_length=255)  # as the user called it; shown, never opened
     file = models.FileField(upload_to="imports/", max_length=255, blank=True)  # under a random name
-    # Column mapping and options: see labeling.importing.Mapping.
+    # Column mapping and options: see labeling.imports.importing.Mapping.
     mapping: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(default=dict)
     rows_read = models.BigIntegerField(default=0)
     imported = models.BigIntegerField(default=0)

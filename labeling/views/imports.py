@@ -11,10 +11,11 @@ from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBas
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from labeling import access, deleting, import_process, importing, tasks
-from labeling.mapping import SEPARATORS, UNKNOWN_TAGS, Mapping
+from labeling import access, deleting, tasks
+from labeling.imports import importing, reader_process
+from labeling.imports.mapping import SEPARATORS, UNKNOWN_TAGS, Mapping
+from labeling.imports.reading import UnreadableFileError
 from labeling.models import AuditEvent, Import, Job, Source
-from labeling.reading import UnreadableFileError
 
 PAGE = 50
 SHOWN_COLUMNS = 300  # of a file; the others are left out
@@ -141,7 +142,7 @@ def import_new(request: HttpRequest) -> HttpResponseBase:
             importing.discard(row)
             form.add_error("file", str(error))
     else:
-        import_process.get_ready()  # a file comes soon
+        reader_process.get_ready()  # a file comes soon
     status = 400 if request.method == "POST" else 200
     return render(request, "labeling/import_new.html", {"form": form}, status=status)
 

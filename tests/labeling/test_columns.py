@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeling import columns
 from labeling.identity import AuthorHasher
-from labeling.mapping import BadCellError, date_of, id_of, text_of
+from labeling.imports import columns
+from labeling.imports.mapping import BadCellError, date_of, id_of, text_of
 
 HASHER = AuthorHasher("key")
 CHARACTERS = st.one_of(

@@ -15,8 +15,9 @@ from django.core.management import CommandError, call_command
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labeling import importing, jobs
+from labeling import jobs
 from labeling.exporting import UnknownFormatError, export_labels, safe_cell, write_rows
+from labeling.imports import importing
 from labeling.labels import derive_labels
 from labeling.models import AuditEvent, Import, Label, Origin, Source, Tag, Tweet, Verdict
 from tests.factories import make_annotation, make_tag, make_tweet

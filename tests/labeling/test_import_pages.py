@@ -9,7 +9,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from labeling import importing, jobs
+from labeling import jobs
+from labeling.imports import importing
 from labeling.models import AuditEvent, Import, Job, Source, Tweet
 from tests.factories import make_import, make_tag, make_tweet
 

@@ -20,12 +20,13 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from labeling import import_process, import_writing, importing, jobs, preparing, search_index
-from labeling.batches import read_message
+from labeling import jobs, search_index
 from labeling.identity import AuthorHasher, dedupe_keys
-from labeling.mapping import BadCellError, Mapping, date_of, guess_mapping, id_of, tags_of
+from labeling.imports import importing, preparing, reader_process, writing
+from labeling.imports.batches import read_message
+from labeling.imports.mapping import BadCellError, Mapping, date_of, guess_mapping, id_of, tags_of
+from labeling.imports.reading import Block, UnreadableFileError
 from labeling.models import Annotation, Import, Job, Label, Origin, SearchIndex, Source, Tag, Tweet, Verdict
-from labeling.reading import Block, UnreadableFileError
 from tests.factories import make_tag
 
 pytestmark = pytest.mark.django_db
@@ -44,14 +45,14 @@ def _reader_in_this_process(request, monkeypatch):
         return
 
     def first_rows(path, *, name, memory_mb):
-        return import_process._preview({"path": path, "name": name, "limits": {}})
+        return reader_process._preview({"path": path, "name": name, "limits": {}})
 
     def prepared_batches(path, *, name, job, memory_mb, waiting):
         pipe = io.BytesIO()
         error = None
         try:
             request = {"path": path, "name": name, "limits": {}, "job": json.loads(json.dumps(asdict(job)))}
-            import_process._prepare(request, pipe)
+            reader_process._prepare(request, pipe)
         except UnreadableFileError as raised:
             error = raised
         pipe.seek(0)
@@ -171,8 +172,8 @@ def test_a_large_batch_is_written_in_the_order_of_its_keys_and_a_small_one_in_th
 ):
     run(file("id,text\n" + "".join(f"a{n},text {n}\n" for n in range(50))))
     assert [tweet.external_id for tweet in Tweet.objects.order_by("id")] == [f"a{n}" for n in range(50)]
-    monkeypatch.setattr(import_writing, "LARGE", 20)
-    monkeypatch.setattr(import_writing, "PIECE_ROWS", 7)
+    monkeypatch.setattr(writing, "LARGE", 20)
+    monkeypatch.setattr(writing, "PIECE_ROWS", 7)
     run(file("id,text\n" + "".join(f"b{n},text {n}\n" for n in range(50))))
     tweets = list(Tweet.objects.filter(external_id__startswith="b").order_by("id"))
     assert [tweet.dedupe_key for tweet in tweets] == sorted(tweet.dedupe_key for tweet in tweets)
@@ -337,21 +338,21 @@ def test_a_file_that_breaks_off_keeps_the_rows_before(file, settings):
 @own_process
 def test_a_reader_that_is_ready_takes_the_next_file_and_ends_when_nobody_needs_it(file):
     def waiting():
-        import_process.get_ready()
-        return import_process._ready[0]
+        reader_process.get_ready()
+        return reader_process._ready[0]
 
     path, first = file("text\na\n"), waiting()
     assert waiting() is first
-    assert import_process.first_rows(path, name="tweets.csv")["columns"] == ["text"]
+    assert reader_process.first_rows(path, name="tweets.csv")["columns"] == ["text"]
     assert first.poll() is not None
     second = waiting()
     second.kill()
     second.wait()
-    assert import_process.first_rows(path, name="tweets.csv")["columns"] == ["text"]
+    assert reader_process.first_rows(path, name="tweets.csv")["columns"] == ["text"]
     third = waiting()
     third.stdin.close()  # as when its parent ends
     assert third.wait(timeout=20) == 0
-    import_process._ready.clear()
+    reader_process._ready.clear()
 
 
 @own_process
@@ -381,7 +382,7 @@ def test_an_import_that_is_killed_goes_on_where_it_stopped_and_its_counts_stay_r
     row = Import.objects.create(source=Source.GENERAL, file_name="x")
     job = importing.start(row, Mapping(text="text", id="id", tags="tags"), user=None, path=path)
 
-    whole, killed_at = import_writing.Writing._count, 4
+    whole, killed_at = writing.Writing._count, 4
 
     def dies(writing, imported):
         nonlocal killed_at
@@ -390,7 +391,7 @@ def test_an_import_that_is_killed_goes_on_where_it_stopped_and_its_counts_stay_r
             raise KeyboardInterrupt
         whole(writing, imported)
 
-    monkeypatch.setattr(import_writing.Writing, "_count", dies)
+    monkeypatch.setattr(writing.Writing, "_count", dies)
     with pytest.raises(KeyboardInterrupt):
         jobs.run_job(job.pk, importing.work, heartbeat=False)
     row.refresh_from_db()
@@ -437,14 +438,14 @@ def test_two_lanes_give_what_one_gives(file, settings):
 @pytest.mark.django_db(transaction=True)
 def test_a_lane_that_fails_stops_the_import_with_whole_batches_only(file, settings, monkeypatch):
     settings.IMPORT_LANES, settings.IMPORT_BATCH_ROWS = 2, 20
-    whole = import_writing.Writing._count
+    whole = writing.Writing._count
 
     def fails(writing, imported):
         if writing.batch.start == 100:
             raise RuntimeError("disk full")
         whole(writing, imported)
 
-    monkeypatch.setattr(import_writing.Writing, "_count", fails)
+    monkeypatch.setattr(writing.Writing, "_count", fails)
     row = run(file("id,text\n" + "".join(f"{n},t {n}\n" for n in range(300))))
     assert "disk full" in error_of(row)
     assert Tweet.objects.count() == row.imported == row.rows_read == 100

@@ -19,8 +19,8 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labeling import import_process, plain_csv, reading
-from labeling.reading import BadRow, Limits, UnreadableFileError, open_sheet
+from labeling.imports import plain_csv, reader_process, reading
+from labeling.imports.reading import BadRow, Limits, UnreadableFileError, open_sheet
 
 ROWS = [["1", "first, with a comma"], ["2", 'says "hi"'], ["3", "two\nlines 👍"]]
 
@@ -246,7 +246,7 @@ def test_a_parquet_column_that_fills_the_memory_fails_in_the_child_alone(tmp_pat
     column = pa.DictionaryArray.from_arrays(pa.array([0] * 40_000, pa.int32()), ["x" * 500_000])
     pq.write_table(pa.table({"text": column}), path)
     with pytest.raises(UnreadableFileError, match=r"memory|damaged|unpacked"):
-        import_process.first_rows(str(path), name="bomb.parquet")
+        reader_process.first_rows(str(path), name="bomb.parquet")
 
 
 def test_fifty_damaged_parquet_files_each_give_a_clear_error_or_rows(tmp_path):
@@ -262,7 +262,7 @@ def test_fifty_damaged_parquet_files_each_give_a_clear_error_or_rows(tmp_path):
     outcomes: list[object] = []
     for path in requests[:8]:  # through the child process
         try:
-            outcomes.append(len(import_process.first_rows(path, name="x")["rows"]))
+            outcomes.append(len(reader_process.first_rows(path, name="x")["rows"]))
         except UnreadableFileError as error:
             outcomes.append(str(error))
     for path in requests[8:]:  # the same reader; a child for each would take long
@@ -278,7 +278,7 @@ def test_fifty_damaged_parquet_files_each_give_a_clear_error_or_rows(tmp_path):
 def test_the_child_has_none_of_the_secrets(monkeypatch):
     monkeypatch.setenv("SECRET_KEY", "s")
     monkeypatch.setenv("DATABASE_URL", "d")
-    assert not {"SECRET_KEY", "DATABASE_URL"} & set(import_process._environment())
+    assert not {"SECRET_KEY", "DATABASE_URL"} & set(reader_process._environment())
 
 
 # Round trips ---------------------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ from typing import Any
 from django.core.files import File
 from django.core.management.base import BaseCommand, CommandError
 
-from labeling import importing, jobs
-from labeling.mapping import UNKNOWN_TAGS, Mapping
+from labeling import jobs
+from labeling.imports import importing
+from labeling.imports.mapping import UNKNOWN_TAGS, Mapping
+from labeling.imports.reading import UnreadableFileError
 from labeling.models import Import, Job, Source, Tag
-from labeling.reading import UnreadableFileError
 
 HELP = """Import tweets from a CSV, TSV, JSONL, Parquet or XLSX file, plain or packed with gzip or zstd.
 

@@ -23,14 +23,14 @@ from django.db import connection, transaction
 
 from labeling import jobs, search_index
 from labeling.exporting import safe_cell
-from labeling.import_process import first_rows, prepared_batches
-from labeling.import_writing import Lanes, Writing
+from labeling.imports.mapping import BadCellError, Mapping, guess_mapping
+from labeling.imports.preparing import Cells
+from labeling.imports.preparing import Job as Preparing
+from labeling.imports.reader_process import first_rows, prepared_batches
+from labeling.imports.reading import UnreadableFileError
+from labeling.imports.writing import Lanes, Writing
 from labeling.jobs import JobError, Progress
-from labeling.mapping import BadCellError, Mapping, guess_mapping
 from labeling.models import Import, Job, Source, Tag, Verdict
-from labeling.preparing import Cells
-from labeling.preparing import Job as Preparing
-from labeling.reading import UnreadableFileError
 from labeling.tags import create_tag
 
 LOCK_KEY = 7_241_001  # Postgres advisory lock: one import writes at a time

@@ -1,6 +1,6 @@
 """Rows out of files: CSV, TSV, JSONL, Parquet, XLSX, plain or in gzip or zstd, within limits.
 
-Knows nothing of Django or of tweets, so that a small child process can run it (see labeling.import_process).
+Knows nothing of Django or of tweets, so that a small child process can run it (see labeling.imports.reader_process).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from labeling.plain_csv import Records, cells_of, plain_records
+from labeling.imports.plain_csv import Records, cells_of, plain_records
 
 MIB = 1 << 20
 GZIP, ZSTD, PARQUET, ZIP, XLS = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"

@@ -20,16 +20,16 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import IO, Any
 
-from labeling.batches import Batch, read_message, write_message
-from labeling.mapping import Mapping
-from labeling.preparing import Job, Preparer
-from labeling.reading import MIB, BadRow, Limits, Sheet, UnreadableFileError, open_sheet
+from labeling.imports.batches import Batch, read_message, write_message
+from labeling.imports.mapping import Mapping
+from labeling.imports.preparing import Job, Preparer
+from labeling.imports.reading import MIB, BadRow, Limits, Sheet, UnreadableFileError, open_sheet
 
 PREVIEW_ROWS = 200  # read to guess the mapping; a page shows the first of them
 PREVIEW_SECONDS = 10
 SILENT_SECONDS = 120  # a reader that gives no batch for so long is stuck
 DEFAULT_MEMORY_MB = 512
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 _ready: list[subprocess.Popen[bytes]] = []  # a child that waits for its file; it ends with this process
 
 
@@ -105,7 +105,7 @@ def get_ready() -> None:
 
 def _start() -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "labeling.import_process"],
+        [sys.executable, "-m", "labeling.imports.reader_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

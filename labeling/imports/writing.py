@@ -16,9 +16,10 @@ from django.db.models import F
 from django.utils import timezone
 from numpy.typing import NDArray
 
-from labeling.batches import Batch
-from labeling.columns import bytes_of
-from labeling.copy_rows import COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, set_segment
+from labeling.binary_copy import COPY_HEADER, COPY_TRAILER
+from labeling.imports.batches import Batch
+from labeling.imports.columns import bytes_of
+from labeling.imports.copy_rows import COPY_COLUMNS, set_segment
 from labeling.jobs import Superseded
 from labeling.labels import derive_labels
 from labeling.models import Import, Origin

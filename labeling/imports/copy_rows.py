@@ -10,14 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from labeling.columns import bytes_of
+from labeling.binary_copy import EPOCH_2000
 from labeling.identity import hashed, key_prefixes
+from labeling.imports.columns import bytes_of
 
 # In the order of a row's bytes: what has a fixed length comes first.
 COPY_COLUMNS = "search_segment, source, import_id, dedupe_key, external_id, text, author_hash, posted_at"
-COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + b"\x00" * 8
-COPY_TRAILER = b"\xff\xff"
-EPOCH_2000 = 946_684_800  # seconds; Postgres counts microseconds from 2000-01-01
 NULL = -1  # in place of a length
 
 # The count of columns; each value behind its length; last the length of external_id.

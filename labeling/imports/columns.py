@@ -1,4 +1,4 @@
-"""Whole columns of cells: what labeling.mapping says of one cell, said of many at once.
+"""Whole columns of cells: what labeling.imports.mapping says of one cell, said of many at once.
 
 Each function gives values and the rows it is sure of. The others, odd ones, are for mapping's functions: what it
 is sure of is what they would say. Knows nothing of Django.
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from labeling.identity import AuthorHasher
-from labeling.mapping import ID_CHARS, TEXT_CHARS, date_of
+from labeling.imports.mapping import ID_CHARS, TEXT_CHARS, date_of
 
 Mask = NDArray[np.bool_]
 SPACE, DELETE = 0x20, 0x7F  # ASCII between them is letters, digits and marks

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from labeling import columns
-from labeling.batches import Batch
-from labeling.columns import Mask
-from labeling.copy_rows import copy_rows, dedupe_keys
 from labeling.identity import AuthorHasher
-from labeling.mapping import (
+from labeling.imports import columns
+from labeling.imports.batches import Batch
+from labeling.imports.columns import Mask
+from labeling.imports.copy_rows import copy_rows, dedupe_keys
+from labeling.imports.mapping import (
     VERDICT_WORDS,
     BadCellError,
     Mapping,
@@ -31,7 +31,7 @@ from labeling.mapping import (
     text_of,
     verdict_of,
 )
-from labeling.reading import MIB, Block
+from labeling.imports.reading import MIB, Block
 
 ROWS = 200_000  # so many that most pages of the index of keys are met more than once
 FIRST_ROWS = 25_000  # of a file, so that they are being written while the next are read

@@ -1,0 +1,1 @@
+"""Imports: a file that somebody brings, to rows in the database."""
