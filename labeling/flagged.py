@@ -117,9 +117,7 @@ class _Sql:
 class Start(StrEnum):
     """Where a query starts."""
 
-    LIST = (
-        "list"  # the listed scores, by whichever of their indexes PostgreSQL finds best: risk, date or words
-    )
+    LIST = "list"  # the listed scores, by the index that PostgreSQL finds best: on risk, date or words
     TAG = "tag"  # the scores that have the tag, by risk
     STATE = "state"  # the tweets of a label state
 
