@@ -27,7 +27,7 @@ from labeling.imports.mapping import BadCellError, Mapping, guess_mapping
 from labeling.imports.preparing import Cells
 from labeling.imports.preparing import Job as Preparing
 from labeling.imports.reader_process import first_rows, prepared_batches
-from labeling.imports.reading import UnreadableFileError
+from labeling.imports.sheets import UnreadableFileError
 from labeling.imports.writing import Lanes, Writing
 from labeling.jobs import JobError, Progress
 from labeling.models import Import, Job, Source, Tag, Verdict

@@ -1,4 +1,4 @@
-"""The records of a CSV text that every reader takes apart alike, read by Arrow. The others are reading.CsvSheet's.
+"""The records of a CSV text that every reader takes apart alike, read by Arrow. The others are csv_sheet.CsvSheet's.
 
 Knows nothing of Django, so that the child process that reads a file can run it.
 """

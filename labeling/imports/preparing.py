@@ -31,7 +31,7 @@ from labeling.imports.mapping import (
     text_of,
     verdict_of,
 )
-from labeling.imports.reading import MIB, Block
+from labeling.imports.sheets import MIB, Block
 
 ROWS = 200_000  # so many that most pages of the index of keys are met more than once
 FIRST_ROWS = 25_000  # of a file, so that they are being written while the next are read

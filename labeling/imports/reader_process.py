@@ -23,7 +23,8 @@ from typing import IO, Any
 from labeling.imports.batches import Batch, read_message, write_message
 from labeling.imports.mapping import Mapping
 from labeling.imports.preparing import Job, Preparer
-from labeling.imports.reading import MIB, BadRow, Limits, Sheet, UnreadableFileError, open_sheet
+from labeling.imports.reading import open_sheet
+from labeling.imports.sheets import MIB, BadRow, Limits, Sheet, UnreadableFileError
 
 PREVIEW_ROWS = 200  # read to guess the mapping; a page shows the first of them
 PREVIEW_SECONDS = 10

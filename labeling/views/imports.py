@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from labeling import access, deleting, tasks
 from labeling.imports import importing, reader_process
 from labeling.imports.mapping import SEPARATORS, UNKNOWN_TAGS, Mapping
-from labeling.imports.reading import UnreadableFileError
+from labeling.imports.sheets import UnreadableFileError
 from labeling.models import AuditEvent, Import, Job, Source
 
 PAGE = 50

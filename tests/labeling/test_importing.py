@@ -25,7 +25,7 @@ from labeling.identity import AuthorHasher, dedupe_keys
 from labeling.imports import importing, preparing, reader_process, writing
 from labeling.imports.batches import read_message
 from labeling.imports.mapping import BadCellError, Mapping, date_of, guess_mapping, id_of, tags_of
-from labeling.imports.reading import Block, UnreadableFileError
+from labeling.imports.sheets import Block, UnreadableFileError
 from labeling.models import Annotation, Import, Job, Label, Origin, SearchIndex, Source, Tag, Tweet, Verdict
 from tests.factories import make_tag
 

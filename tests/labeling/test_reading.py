@@ -19,8 +19,9 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labeling.imports import plain_csv, reader_process, reading
-from labeling.imports.reading import BadRow, Limits, UnreadableFileError, open_sheet
+from labeling.imports import csv_sheet, plain_csv, reader_process
+from labeling.imports.reading import open_sheet
+from labeling.imports.sheets import BadRow, Limits, UnreadableFileError
 
 ROWS = [["1", "first, with a comma"], ["2", 'says "hi"'], ["3", "two\nlines 👍"]]
 
@@ -303,7 +304,7 @@ def by_the_csv_module(monkeypatch, data: bytes, **options):
     """All of it by the tolerant reader, none by Arrow."""
     with monkeypatch.context() as patch:
         patch.setattr(
-            reading, "plain_records", lambda text, **_: plain_csv.plain_records(b"", delimiter=",", limit=1)
+            csv_sheet, "plain_records", lambda text, **_: plain_csv.plain_records(b"", delimiter=",", limit=1)
         )
         return in_order(read(data, **options))
 
@@ -347,7 +348,7 @@ def test_blocks_of_any_size_give_the_same_rows(monkeypatch, size):
         csv_bytes(rows).replace(b"77,", b"77,a,b,").replace(b"99,", b"\r\n99,") + b'301,stray "quote\n302,end'
     )
     expected = by_the_csv_module(monkeypatch, data)
-    monkeypatch.setattr(reading, "BLOCK_BYTES", size)
+    monkeypatch.setattr(csv_sheet, "BLOCK_BYTES", size)
     assert in_order(read(data)) == expected
     assert in_order(read(gzip.compress(data))) == expected
 
@@ -358,6 +359,6 @@ def test_plain_records_are_read_by_arrow_alone(monkeypatch):
         sheet.ended = True
         return iter(())
 
-    monkeypatch.setattr(reading.CsvSheet, "_tolerant_rows", only_the_end)
+    monkeypatch.setattr(csv_sheet.CsvSheet, "_tolerant_rows", only_the_end)
     rows = [["1", "a, b"], ["2", 'says "hi"'], ["3", "two\nlines"], ["4", ""]]
     assert good(csv_bytes(rows)) == rows

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from labeling import jobs
 from labeling.imports import importing
 from labeling.imports.mapping import UNKNOWN_TAGS, Mapping
-from labeling.imports.reading import UnreadableFileError
+from labeling.imports.sheets import UnreadableFileError
 from labeling.models import Import, Job, Source, Tag
 
 HELP = """Import tweets from a CSV, TSV, JSONL, Parquet or XLSX file, plain or packed with gzip or zstd.
