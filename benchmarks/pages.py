@@ -53,15 +53,16 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from benchmarks import pages_data
-from labeling import queues, scoring
+from labeling import annotation, audits, queues, scoring
 from labeling.flagged import LabelState
-from labeling.models import ModelVersion, Queue, QueueItem, ScoringRun, Source, Tag, Tweet
+from labeling.models import Audit, ModelVersion, Queue, QueueItem, ScoringRun, Source, Tag, Tweet, Verdict
 from labeling.score_tables import ScoreTables
 
 ONE, TWO, THREE, TEXT = 60, 150, 400, 300  # ms: flagged under so many filters; any search for words
 BUSY = 2.5  # how much longer it may take while a scoring run uses every core
 DEEP = 500_000  # rows before page 10,000
 DAYS = (7, 30, 365)
+JUDGED = 300  # tweets of the audit that the page of estimates shows
 
 
 # What is asked ----------------------------------------------------------------------------------------------
@@ -243,6 +244,7 @@ def other_cases() -> Iterator[Case]:
     yield Case("queues", ONE, lambda c: "/queues/")
     yield Case("imports", ONE, lambda c: "/imports/", role="reviewer")
     yield Case("models", ONE, lambda c: "/versions/")
+    yield Case("estimates, of an audit", 500, lambda c: "/estimates/")
     yield Case("model page", 200, lambda c: f"/versions/{number.format(c.version.number)}/")
     review, states = "/admin/labeling/reviewitem/", ["", "approved", "corrected", "rejected", "all"]
     yield Case("review list", 200, lambda c: f"{review}?p={c.rng.randint(1, 20)}", role="reviewer")
@@ -334,6 +336,27 @@ class Asker:
             user=None,
         )
         self.shown = self.next_shown(self.clients["analyst"].get(f"/queues/{self.queue.pk}/label/"))
+        self.audit = audits.start(corpus.version, labels=JUDGED, user=None)
+        self._judge(self.audit)
+
+    def _judge(self, audit: Audit) -> None:
+        """What is above the threshold is DA, to every second tweet."""
+        edges = [stratum["low"] for stratum in audit.strata if stratum["flagged"]]
+        above = set(QueueItem.objects.filter(queue=audit.queue, tweet__scores__version=audit.version,
+            tweet__scores__risk__gte=min(edges, default=1)).values_list("tweet_id", flat=True))  # fmt: skip
+        ids = set(audit.queue.items.values_list("tweet_id", flat=True))
+        da = {tweet_id for tweet_id in above if tweet_id % 2}
+        for verdict, chosen in ((Verdict.DA, da), (Verdict.NDA, ids - da)):
+            annotation.annotate_many(
+                tweet_ids=sorted(chosen), annotator=self.users["analyst"], verdict=verdict
+            )
+
+    def make_audit(self) -> Answer:
+        started, cpu = time.perf_counter(), time.process_time()
+        audit = audits.start(self.corpus.version, labels=1_000, user=None)
+        answer = time.perf_counter() - started, time.process_time() - cpu, "audit of 1,000"
+        audit.queue.delete()
+        return answer
 
     def take(self, case: Case) -> Answer:
         return case.act(self) if case.act else self.ask(case)
@@ -389,7 +412,8 @@ class Asker:
 
     def close(self) -> None:
         """Judgements stay, as every judgement does; the accounts and the queue are closed."""
-        queues.set_open(self.queue, is_open=False)
+        for queue in (self.queue, self.audit.queue):
+            queues.set_open(queue, is_open=False)
         User.objects.filter(pk__in=[user.pk for user in self.users.values()]).update(is_active=False)
 
 
@@ -427,6 +451,7 @@ def acting_cases() -> Iterator[Case]:
     ):
         act = partial(Asker.make_queue, strategy=strategy)
         yield Case(f"new queue: {strategy.value}", 3_000, nothing, act=act, most=5)
+    yield Case("new audit", 3_000, nothing, act=Asker.make_audit, most=5)
 
 
 def explain(asker: Asker, case: Case, address: str) -> None:

@@ -7,10 +7,13 @@ import itertools
 import json
 import random
 from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet
 import pytest
+from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -19,6 +22,7 @@ from django.utils import timezone
 from labeling import annotation, exporting_flagged, flagged, jobs, review, scoring, search_index
 from labeling.flagged import Filters, LabelState
 from labeling.models import AuditEvent, FlaggedWords, Label, ModelVersion, Origin, ReviewItem, Source, Tweet
+from labeling.score_tables import ScoreTables
 from tests.factories import make_tag, make_tweet, make_version
 from tests.fake_predictor import FakePredictor
 from tests.plans import rows_read
@@ -300,6 +304,22 @@ def test_another_version_s_scores_are_not_read(
     other.refresh_from_db()
     assert len(ids(other)) == 12
     assert len(ids(version)) == 36
+
+
+@pytest.mark.django_db
+def test_upgrading_lists_what_was_scored_before(corpus: list[Tweet], version: ModelVersion) -> None:
+    listed = ScoreTables(version.pk).listed
+    everything = f"SELECT tweet_id, posted_at, version_id, risk, source, words::text FROM {listed} ORDER BY 1"
+    with connection.cursor() as cursor:
+        cursor.execute(everything)
+        before = cursor.fetchall()
+        cursor.execute(f"ALTER TABLE labeling_listed DETACH PARTITION {listed}; DROP TABLE {listed}")
+        migration = import_module("labeling.migrations.0014_listed")
+        migration.list_scores(apps, SimpleNamespace(connection=connection))
+        cursor.execute(everything)
+        assert cursor.fetchall() == before
+    assert len(before) == 48
+    assert len(ids(version, Filters(q="word1", min_risk=0.0))) == 10
 
 
 @pytest.mark.django_db
