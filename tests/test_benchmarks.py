@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import corpus, scale
+from benchmarks import corpus, scale, scale_table
 from tests.services.conftest import servers_of, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,7 +61,7 @@ def test_csv_and_parquet_hold_the_same_texts(tmp_path):
 
 
 def test_what_was_not_measured_is_no_figure_and_keeps_no_limit():
-    lines = scale.table(
+    lines = scale_table.table(
         {"rows": 2_000_000, "steps": {"import_general": {"seconds": None, "reason": "no disk"}}}
     )
     assert {line.verdict for line in lines} == {"not measured"}
@@ -69,10 +69,10 @@ def test_what_was_not_measured_is_no_figure_and_keeps_no_limit():
 
 def test_limits_of_seconds_shrink_with_the_corpus():
     steps = {"import_general": {"seconds": 11.0, "rows_per_second": 181_818}}
-    first, second, *_ = scale.table({"rows": 2_000_000, "steps": steps})
+    first, second, *_ = scale_table.table({"rows": 2_000_000, "steps": steps})
     assert (first.limit, first.verdict, second.verdict) == (12.0, "kept", "kept")
     steps["import_general"]["seconds"] = 13.0
-    assert scale.table({"rows": 2_000_000, "steps": steps})[0].verdict == "MISSED"
+    assert scale_table.table({"rows": 2_000_000, "steps": steps})[0].verdict == "MISSED"
 
 
 def test_growth_compares_a_smaller_run_with_a_larger_one():
@@ -80,7 +80,7 @@ def test_growth_compares_a_smaller_run_with_a_larger_one():
         page = {"home": {"p95_ms": ms, "limit_ms": 60}}
         return {"rows": rows, "steps": {"import_general": {"seconds": seconds}, "pages": {"pages": page}}}
 
-    imports, home = scale.growth(run(2_000_000, 10, 20), run(20_000_000, 110, 40))
+    imports, home = scale_table.growth(run(2_000_000, 10, 20), run(20_000_000, 110, 40))
     assert imports.limit == pytest.approx(11.5)
     assert (imports.value, imports.verdict) == (11, "kept")
     assert (home.value, home.verdict) == (2, "MISSED")
@@ -90,7 +90,7 @@ def test_the_formula_goes_through_both_runs():
     def run(rows, seconds):
         return {"rows": rows, "steps": {"score_two": {"seconds": seconds, "workers": 2}}}
 
-    a, b = scale.fit(run(2_000_000, 13.0), run(20_000_000, 103.0))
+    a, b = scale_table.fit(run(2_000_000, 13.0), run(20_000_000, 103.0))
     assert a.value == pytest.approx(3.0)
     assert b.value == pytest.approx(10.0)
 
