@@ -15,19 +15,17 @@ EPOCH_2000 = 946_684_800  # seconds; Postgres counts microseconds from 2000-01-0
 
 def binary_rows(
     columns: dict[str, npt.NDArray[Any]],
-    types: Sequence[tuple[str, str | None]],
+    types: Sequence[tuple[str, str]],
     *,
     last_bytes: int | None = None,
 ) -> npt.NDArray[Any]:
     """Rows of Postgres' binary COPY as one structured array: field count, then length and value of each.
 
-    A type of None writes NULL. `last_bytes` adds a last field "tag_bytes" of that many bytes, left empty.
+    `last_bytes` adds a last field "tag_bytes" of that many bytes, left empty.
     """
     fields: list[tuple[Any, ...]] = [("fields", ">i2")]
     for name, kind in types:
-        fields.append((f"{name}_length", ">i4"))
-        if kind:
-            fields.append((name, kind))
+        fields += [(f"{name}_length", ">i4"), (name, kind)]
     if last_bytes is not None:
         fields.append(("tag_bytes_length", ">i4"))
         if last_bytes:
@@ -35,9 +33,8 @@ def binary_rows(
     rows = np.empty(len(next(iter(columns.values()))), dtype=np.dtype(fields))
     rows["fields"] = len(types) + (last_bytes is not None)
     for name, kind in types:
-        rows[f"{name}_length"] = np.dtype(kind).itemsize if kind else -1
-        if kind:
-            rows[name] = columns[name]
+        rows[f"{name}_length"] = np.dtype(kind).itemsize
+        rows[name] = columns[name]
     if last_bytes is not None:
         rows["tag_bytes_length"] = last_bytes
     return rows

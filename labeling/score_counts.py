@@ -84,14 +84,14 @@ def add(*parts: Counts) -> Counts:
 
 
 def scan(tables: ScoreTables, *, threshold: float) -> Counts:
-    """The same counts from the scores themselves: two scans, some ten seconds at 20 million."""
+    """The same counts from the scores themselves: three scans, some twenty seconds at 20 million."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             SELECT bin, day, source, count(*), count(*) FILTER (WHERE flagged) FROM (
-                SELECT width_bucket(risk::float8, %s::float8[]) AS bin, source, risk >= %s::real AS flagged,
-                       coalesce((posted_at AT TIME ZONE %s)::date::text, '') AS day
-                FROM {tables.score}
+                SELECT width_bucket(s.risk::float8, %s::float8[]) AS bin, s.source, s.risk >= %s::real AS flagged,
+                       coalesce((t.posted_at AT TIME ZONE %s)::date::text, '') AS day
+                FROM {tables.score} s JOIN labeling_tweet t ON t.id = s.tweet_id
             ) s GROUP BY GROUPING SETS ((bin), (day), (source))
             """,
             [histogram_edges()[1:-1], threshold, settings.TIME_ZONE],

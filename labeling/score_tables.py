@@ -250,8 +250,7 @@ def copy_scores(
     """
     with connection.cursor() as cursor:
         cursor.copy_expert(
-            f"COPY {tables.score} (tweet_id, posted_at, version_id, risk, source, tag_bytes)"
-            " FROM STDIN (FORMAT binary)",
+            f"COPY {tables.score} (tweet_id, version_id, risk, source, tag_bytes) FROM STDIN (FORMAT binary)",
             io.BytesIO(_score_rows(tables.version_id, tweets, probabilities)),
             COPY_PIECE,
         )
@@ -288,29 +287,17 @@ def given_tags(
 
 def _score_rows(version_id: int, tweets: Tweets, probabilities: npt.NDArray[np.float32]) -> bytes:
     tags = probabilities.shape[1] - 1
-    tag_bytes = np.rint(probabilities[:, 1:] * np.float32(255)).astype(np.uint8)
-    has_date = tweets.posted != NO_DATE
     columns = {
         "tweet_id": tweets.id,
-        "posted_at": tweets.posted,
         "version_id": np.full(len(tweets), version_id),
         "risk": probabilities[:, 0],
         "source": tweets.source,
     }
-    parts = [COPY_HEADER]
-    for mask, date_type in ((has_date, ">i8"), (~has_date, None)):
-        types = [
-            ("tweet_id", ">i8"),
-            ("posted_at", date_type),
-            ("version_id", ">i4"),
-            ("risk", ">f4"),
-            ("source", ">i2"),
-        ]
-        rows = binary_rows({name: column[mask] for name, column in columns.items()}, types, last_bytes=tags)
-        if tags:
-            rows["tag_bytes"] = tag_bytes[mask]
-        parts.append(rows.tobytes())
-    return b"".join([*parts, COPY_TRAILER])
+    types = [("tweet_id", ">i8"), ("version_id", ">i4"), ("risk", ">f4"), ("source", ">i2")]
+    rows = binary_rows(columns, types, last_bytes=tags)
+    if tags:
+        rows["tag_bytes"] = np.rint(probabilities[:, 1:] * np.float32(255)).astype(np.uint8)
+    return COPY_HEADER + rows.tobytes() + COPY_TRAILER
 
 
 def _tag_rows(
@@ -329,7 +316,7 @@ def _tag_rows(
         "probability": probabilities[row, 1 + tag],
         "risk": probabilities[row, 0],
     }
-    types: list[tuple[str, str | None]] = [
+    types = [
         ("tweet_id", ">i8"),
         ("version_id", ">i4"),
         ("tag_id", ">i4"),

@@ -390,7 +390,7 @@ def _store_summary(version: ModelVersion, counts: Counts, *, threshold: float, f
 
 
 def recount(version: ModelVersion) -> None:
-    """Count a version's scores anew, after some were removed: a scan, some ten seconds at 20 million.
+    """Count a version's scores anew, after some were removed: three scans, some twenty seconds at 20 million.
 
     Counts that wait in chunks are part of it. Not while the version is being scored.
     """

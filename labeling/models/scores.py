@@ -70,7 +70,6 @@ class Score(models.Model):
     tweet = models.ForeignKey(Tweet, models.DO_NOTHING, db_constraint=False, related_name="scores")
     risk = models.FloatField()  # P(DA), calibrated for the corpus; real in the database
     source = models.SmallIntegerField(choices=Source)
-    posted_at = models.DateTimeField(null=True)
     # One byte per tag, in the order of version.tag_ids: round(255 · P(tag)).
     tag_bytes = models.BinaryField()
 

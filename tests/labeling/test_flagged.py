@@ -314,6 +314,10 @@ def test_upgrading_lists_what_was_scored_before(corpus: list[Tweet], version: Mo
         cursor.execute(everything)
         before = cursor.fetchall()
         cursor.execute(f"ALTER TABLE labeling_listed DETACH PARTITION {listed}; DROP TABLE {listed}")
+        cursor.execute(
+            "ALTER TABLE labeling_score ADD posted_at timestamptz; UPDATE labeling_score s SET posted_at = t.posted_at"
+            " FROM labeling_tweet t WHERE t.id = s.tweet_id"
+        )
         migration = import_module("labeling.migrations.0014_listed")
         migration.list_scores(apps, SimpleNamespace(connection=connection))
         cursor.execute(everything)
