@@ -1,6 +1,7 @@
 """Probabilities that hold where DA is rare: train on half DA, score a corpus with 0.3 %, and count.
 
     python benchmarks/prior_shift.py --json prior.json
+    python benchmarks/prior_shift.py --keywords --training 1500 --json keywords.json
     python benchmarks/prior_shift.py --specific specific.csv --general general.parquet --needles needles.csv
 
 Without files: the invented tweets of the demo, whose truth is known. With the files of the needle test: specific posts as
@@ -14,8 +15,11 @@ the expected number of DA posts in the corpus, Σ P(DA), as a share of the true 
   audited       moved to the share that an audit of 1,000 judged posts finds, as the page of estimates does, which
                 assumes nothing
   flagged       moved to the share that 1,000 judged posts from the flagged half percent give together with the recall
-                on held-out posts, which assumes that DA posts are alike in both places
+                on held-out posts, as the product has it, which assumes that DA posts are alike in both places
   true          moved to the true share: what is left is the error of the sample and of the scale
+
+With --keywords the DA posts to learn from, and so those held out, are only such as have a keyword of the starter rules, as
+where they were collected by keyword; those of the corpus are as they come, and the assumption of `flagged` does not hold.
 
 Moving sets the mean probability on a sample of 20,000 posts of the corpus to the share.
 """
@@ -23,12 +27,12 @@ Moving sets the mean probability on a sample of 20,000 posts of the corpus to th
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +57,7 @@ HEAD = 0.005  # of the corpus: taken for flagged
 BINS = 10
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Posts:
     texts: np.ndarray
     is_da: np.ndarray
@@ -70,12 +74,15 @@ def main() -> None:
     parser.add_argument("--architecture", default="fast", choices=ARCHITECTURES)
     parser.add_argument("--training", type=int, default=TRAINING, help="posts of each class")
     parser.add_argument("--corpus", type=int, default=CORPUS, help="posts")
+    parser.add_argument("--keywords", action="store_true", help="learn from DA with a keyword alone")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args()
     files = [options.specific, options.general, options.needles]
     for path in files:
         if path is not None and not path.exists():
             sys.exit(f"{path} does not exist: name all three files of the needle test, or none.")
+    if options.keywords and any(files):
+        sys.exit("--keywords is for the demo's tweets: the starter rules are about what these say.")
     posts = needle_posts(*files) if all(files) else None
     runs = []
     for seed in map(int, options.seeds.split(",")):
@@ -118,7 +125,9 @@ def needle_posts(specific: Path, general: Path, needles: Path) -> Posts:
 
 def run(posts: Posts, options: Any, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
-    learnt, corpus = divide(posts, rng, training=options.training, corpus=options.corpus)
+    learnt, corpus = divide(
+        posts, rng, training=options.training, corpus=options.corpus, keywords=options.keywords
+    )
     texts, truth = posts.texts[corpus].tolist(), posts.is_da[corpus]
     with tempfile.TemporaryDirectory() as folder:
         config = Config(architecture=options.architecture, seed=seed)
@@ -131,33 +140,45 @@ def run(posts: Posts, options: Any, seed: int) -> dict[str, Any]:
         held_out = pd.read_parquet(Path(folder) / "holdout.parquet")
     prior = report["prior"]
     in_mix = log_odds_of(probability) - prior["shift"]
-    held = log_odds_of(np.array([p[0] for p in held_out["p"]], dtype=np.float64)) - prior["shift"]
-    held_da = held[posts.is_da[held_out["id"].to_numpy(dtype=np.int64)]]
+    test_da = (held_out["split"] == "test").to_numpy() & posts.is_da[held_out["id"].to_numpy(dtype=np.int64)]
+    held_da = np.array([p[0] for p in held_out["p"]], dtype=np.float64)[test_da]
     estimated = expit(in_mix + prior["shift"])
-    audit, head = audited(estimated, truth, rng), flagged(in_mix, truth, held_da, rng)
+    audit, head = audited(estimated, truth, rng), flagged(estimated, truth, held_da, rng)
     shares = {
         "estimated": prior["corpus"], "audited": audit["share"], "flagged": head["share"], "true": float(truth.mean())
     }  # fmt: skip
     sample = in_mix[: train.PRIOR_SAMPLE]
     moved = {name: expit(in_mix + calibration.shift_to(sample, share)) for name, share in shares.items()}
     return {
-        "seed": seed, "corpus": len(truth), "da": int(truth.sum()), "audit": audit, "head": head, "prior": prior,
+        "seed": seed, "corpus": len(truth), "da": int(truth.sum()), "keywords": options.keywords, "audit": audit, "head": head, "prior": prior,
         "uncorrected": figures(expit(in_mix), truth, prior["train"]),
         **{name: figures(p, truth, shares[name]) for name, p in moved.items()},
+        "da_with_keyword": float(has_keyword(posts.texts[corpus[truth]]).mean()) if options.keywords else None,
     }  # fmt: skip
 
 
 def divide(
-    posts: Posts, rng: np.random.Generator, *, training: int, corpus: int
+    posts: Posts, rng: np.random.Generator, *, training: int, corpus: int, keywords: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows to learn from, half of them DA, and rows of the corpus, PRIOR of them; both in random order."""
     order = rng.permutation(len(posts.texts))
     da, nda = order[posts.is_da[order]], order[~posts.is_da[order]]
-    learnt = np.concatenate([da[:training], nda[:training]])
+    taught = da
+    if keywords:  # from one half of the DA posts, so that the other keeps its mix
+        taught, da = np.split(da, [len(da) // 2])
+        taught = taught[has_keyword(posts.texts[taught])]
+    learnt = np.concatenate([taught[:training], nda[:training]])
     da, nda = (rows[~np.isin(posts.keys[rows], posts.keys[learnt])] for rows in (da, nda))
     total = min(corpus, int(len(da) / PRIOR), int(len(nda) / (1 - PRIOR)))
     wanted = round(total * PRIOR)
     return rng.permutation(learnt), rng.permutation(np.concatenate([da[:wanted], nda[: total - wanted]]))
+
+
+def has_keyword(texts: np.ndarray) -> np.ndarray:
+    """Of the starter rules."""
+    from labeling.demo.corpus import starter_rules
+
+    return np.asarray(starter_rules().matches_any(texts.tolist()))
 
 
 def examples_of(posts: Posts, rows: np.ndarray) -> pd.DataFrame:
@@ -172,42 +193,54 @@ def log_odds_of(probability: np.ndarray) -> np.ndarray:
 
 
 def flagged(
-    score: np.ndarray, truth: np.ndarray, held_da: np.ndarray, rng: np.random.Generator
+    probability: np.ndarray, truth: np.ndarray, held_da: np.ndarray, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Share of DA = flagged share × precision there, judged on LABELS of the flagged, / recall on held-out DA."""
-    threshold = np.quantile(score, 1 - HEAD)
-    rows = np.flatnonzero(score >= threshold)
-    found = int(truth[rng.choice(rows, min(LABELS, len(rows)), replace=False)].sum())
-    recall = max(float((held_da >= threshold).mean()), 1 / len(held_da))
+    """The share of DA by LABELS posts judged among the flagged ones, the HEAD of the corpus, and the recall on held-out DA."""
+    threshold = float(np.quantile(probability, 1 - HEAD))
+    judged = judge(probability, truth, rng, threshold=threshold, only_flagged=True)
+    recalled = int((held_da >= threshold).sum())
+    found = estimates.estimate_from_flagged(judged, held_out=len(held_da), found=recalled)
     return {
-        "share": len(rows) / len(score) * found / min(LABELS, len(rows)) / recall,
-        "found": found,
-        "recall": recall,
-    }
+        **share_of(found.prevalence, judged), "precision": found.precision.value,
+        "recall": recalled / len(held_da), "held_out": len(held_da),
+    }  # fmt: skip
 
 
 def audited(probability: np.ndarray, truth: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    """The share of DA by an audit: strata by score, LABELS posts judged, drawn as the product draws them."""
-    edges = np.r_[0.0, expit(np.linspace(-14, 5, 60)), 1.0]
+    """The share of DA by an audit of LABELS posts of the whole corpus."""
+    judged = judge(probability, truth, rng, threshold=float(np.quantile(probability, 0.99)))
+    return share_of(estimates.estimate(judged).prevalence, judged)
+
+
+def share_of(found: estimates.Interval, judged: estimates.Cells) -> dict[str, float]:
+    return {
+        "share": found.value, "low": found.low, "high": found.high, "found": float(judged.positive.sum())
+    }  # fmt: skip
+
+
+def judge(
+    probability: np.ndarray,
+    truth: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    threshold: float,
+    only_flagged: bool = False,
+) -> estimates.Cells:
+    """LABELS posts judged, drawn by strata of the score as the product draws them."""
+    edges = np.unique(np.r_[0.0, expit(np.linspace(-14, 5, 60)), threshold, 1.0])
     bin_of = np.searchsorted(edges[1:-1], probability, side="right")
     count = len(edges) - 1
     size = np.bincount(bin_of, minlength=count)
     expected = np.bincount(bin_of, probability, minlength=count) / np.maximum(size, 1)
-    bins = estimates.Bins(
-        size, expected, np.arange(count) >= np.searchsorted(edges, np.quantile(probability, 0.99))
-    )
+    bins = estimates.Bins(size, expected, edges[:-1] >= threshold)
     strata = estimates.cut(bins)
     cells = estimates.merge(bins, strata)
-    taken = estimates.allocate(cells, LABELS)
+    taken = estimates.allocate(cells, LABELS, only_flagged=only_flagged)
     positive = []
     for part, wanted in zip(strata, taken, strict=True):
         rows = np.flatnonzero((bin_of >= part.start) & (bin_of < part.stop))
         positive.append(truth[rng.choice(rows, wanted, replace=False)].sum())
-    judged = estimates.Cells(
-        cells.size, cells.expected, cells.flagged, taken.astype(float), np.array(positive, float)
-    )
-    found = estimates.estimate(judged).prevalence
-    return {"share": found.value, "low": found.low, "high": found.high, "found": float(sum(positive))}
+    return dataclasses.replace(cells, labelled=taken.astype(float), positive=np.array(positive, float))
 
 
 def figures(probability: np.ndarray, truth: np.ndarray, share: float) -> dict[str, float]:
@@ -230,10 +263,12 @@ def print_result(result: dict[str, Any]) -> None:
             print(
                 f"{name:14}{found['share']:10.3%}{found['expected']:12,.0f}{found['ratio']:13.2f}{found['ece']:9.4f}"
             )
-        audit = one["audit"]
-        print(
-            f"audit: {audit['found']:.0f} DA among {LABELS:,} judged; {audit['low']:.3%} to {audit['high']:.3%}"
-        )
+        for name in ("audit", "head"):
+            found = one[name]
+            print(
+                f"{name}: {found['found']:.0f} DA among {LABELS:,} judged; {found['low']:.3%} to {found['high']:.3%}"
+            )
+        print(f"head: recall {one['head']['recall']:.3f} on {one['head']['held_out']:,} held-out DA")
     print()
     for name in ("estimated", "audited", "flagged"):
         errors = [abs(one[name]["ratio"] - 1) for one in result["runs"]]

@@ -146,12 +146,12 @@ def _middles(edges: Sequence[float]) -> NDArray[np.float64]:
 # Drawing --------------------------------------------------------------------------------------------------
 
 
-def plan(corpus: Corpus, labels: int) -> Plan:
+def plan(corpus: Corpus, labels: int, *, only_flagged: bool = False) -> Plan:
     """A version's audits share the strata of its first one, so that their labels can be put together."""
     first = Audit.objects.filter(version=corpus.version).order_by("id").first()
     parts = estimates.cut(corpus.bins) if first is None else _parts_again(corpus, first)
     cells = estimates.merge(corpus.bins, parts)
-    return Plan(corpus, parts, cells, estimates.allocate(cells, labels))
+    return Plan(corpus, parts, cells, estimates.allocate(cells, labels, only_flagged=only_flagged))
 
 
 def _parts_again(corpus: Corpus, audit: Audit) -> list[slice]:
@@ -160,15 +160,23 @@ def _parts_again(corpus: Corpus, audit: Audit) -> list[slice]:
     return [slice(start, stop) for start, stop in itertools.pairwise(starts)]
 
 
-def start(version: ModelVersion | None, *, labels: int, user: AbstractBaseUser | None) -> Audit:
+def start(
+    version: ModelVersion | None, *, labels: int, user: AbstractBaseUser | None, only_flagged: bool = False
+) -> Audit:
     """Draw an audit of `labels` tweets and make its queue. CannotDraw, with words for the user. Seconds at most.
 
     A tweet that people have judged before is drawn like any other, and its label stands: it is not asked again.
+    `only_flagged`: all labels go to the strata above the threshold. The queue's name does not tell, as the label page
+    has it, and whoever judges is not to know that the model flags every one.
     """
     if not SMALLEST <= labels <= MAX_SIZE:
         raise CannotDraw(f"An audit has from {SMALLEST} to {MAX_SIZE:,} tweets.")
     corpus = survey(version)
-    planned = plan(corpus, labels)
+    planned = plan(corpus, labels, only_flagged=only_flagged)
+    if not planned.drawn.any():
+        raise CannotDraw(
+            f"{version} flags no general tweet, so there is none to draw. Draw among all tweets."
+        )
     drawn = draw(planned)
     with transaction.atomic():
         queue = Queue.objects.create(

@@ -54,6 +54,7 @@ class Sampled:
     text: str
     tag_ids: list[int] | None  # a person's; None: not judged
     tag_bytes: bytes  # round(255 · P(tag)), in the order of version.tag_ids
+    is_of_whole: bool  # drawn by audits of all general tweets, and by none of the flagged alone
 
     @property
     def is_judged(self) -> bool:
@@ -127,6 +128,7 @@ class Report:
     version: ModelVersion
     audits: list[Audit]
     progress: Progress
+    whole: Progress  # the same without what audits of the flagged list have drawn
     found: Estimates | None  # None: too few labels
     beyond: Beyond | None = None
     halving: dict[str, int | None] = field(default_factory=dict)
@@ -160,21 +162,23 @@ class Report:
 
 
 def report(version: ModelVersion) -> Report | None:
-    """None: there is no audit yet. CannotEstimate where there is one that says nothing of this version."""
+    """None: there is no audit of all general tweets yet. CannotEstimate where there is one that says nothing of this
+    version."""
     audits = audits_for(version)
     if not audits:
         return None
     sample = read_sample(version, audits)
-    progress = _progress(sample)
-    if progress.judged < FEWEST:
-        return Report(version, audits, progress, None)
-    parts = _parts(version, audits, sample)
-    cells = _cells(parts, sample)
+    progress, whole = progress_of(sample), progress_of([one for one in sample if one.is_of_whole])
+    if whole.judged < FEWEST:
+        return Report(version, audits, progress, whole, None)
+    parts = parts_of(version, audits, sample)
+    cells = cells_of(parts, sample)
     positives = estimates.draw_positives(cells)
     result = Report(
         version,
         audits,
         progress,
+        whole,
         estimates.summarise(cells, positives),
         beyond=_beyond(cells, positives, parts, sample),
         halving=_halving(_Frozen.of(cells)),
@@ -191,16 +195,27 @@ def audits_for(version: ModelVersion) -> list[Audit]:
     """The audits, the newest first, of the version by whose scores most tweets were drawn and judged.
 
     This version's own count twice: its own strata tell more of it. Audits of one version share their strata, so their
-    labels are put together. Those of another stay a random sample of the corpus, and serve.
+    labels are put together. Those of another stay a random sample of the corpus, and serve. Audits of the flagged list
+    add to others, and say nothing of the corpus by themselves.
     """
     judged = QueueItem.objects.filter(queue__audit__isnull=False, state=QueueItem.State.DONE)
-    counts = dict(judged.values_list("queue__audit__version").annotate(n=Count("pk")).order_by())
+    counts: dict[int, int] = dict(judged.values_list("queue__audit").annotate(n=Count("pk")).order_by())
+
+    def worth(own: list[Audit]) -> int:
+        n = sum(counts.get(audit.pk, 0) for audit in own if not audit.is_of_flagged)
+        return n * (2 if own[0].version_id == version.pk else 1)
+
+    of_whole = [own for own in audits_by_version().values() if not all(a.is_of_flagged for a in own)]
+    return max(of_whole, key=lambda own: (worth(own), own[0].pk), default=[])
+
+
+def audits_by_version() -> dict[int, list[Audit]]:
+    """{ModelVersion.id: its audits}, the newest first in both."""
     every = Audit.objects.select_related("queue", "version").order_by("-id")
-    by_version: dict[int, list[Audit]] = {}
+    found: dict[int, list[Audit]] = {}
     for audit in every.defer(*(f"version__{name}" for name in LARGE)):
-        by_version.setdefault(audit.version_id, []).append(audit)
-    worth = {pk: counts.get(pk, 0) * (2 if pk == version.pk else 1) for pk in by_version}
-    return max(by_version.values(), key=lambda own: (worth[own[0].version_id], own[0].pk), default=[])
+        found.setdefault(audit.version_id, []).append(audit)
+    return found
 
 
 def read_sample(version: ModelVersion, audits: Sequence[Audit]) -> list[Sampled]:
@@ -208,19 +223,20 @@ def read_sample(version: ModelVersion, audits: Sequence[Audit]) -> list[Sampled]
     if version.scores_published_at is None:
         raise CannotEstimate(f"{version} has no published scores. Score the tweets with it first.")
     people = [int(origin) for origin in PEOPLE]
+    of_whole = [audit.queue_id for audit in audits if not audit.is_of_flagged]
     rows = _rows(
         f"""
         SELECT DISTINCT ON (i.tweet_id) i.tweet_id, i.stratum, i.state,
                CASE WHEN l.verdict_origin = ANY(%s) THEN l.verdict END, s.risk, s.risk >= %s::real, t.text,
-               CASE WHEN l.tags_origin = ANY(%s) THEN l.tag_ids END, s.tag_bytes
+               CASE WHEN l.tags_origin = ANY(%s) THEN l.tag_ids END, s.tag_bytes, i.queue_id = ANY(%s::bigint[])
         FROM labeling_queueitem i
         JOIN labeling_tweet t ON t.id = i.tweet_id
         JOIN {ScoreTables(version.pk).score} s ON s.tweet_id = i.tweet_id
         LEFT JOIN labeling_label l ON l.tweet_id = i.tweet_id
         WHERE i.queue_id = ANY(%s)
-        ORDER BY i.tweet_id, i.queue_id
+        ORDER BY i.tweet_id, i.queue_id = ANY(%s::bigint[]), i.queue_id
         """,
-        [people, threshold_of(version), people, [audit.queue_id for audit in audits]],
+        [people, threshold_of(version), people, of_whole, [audit.queue_id for audit in audits], of_whole],
     )
     return [
         Sampled(
@@ -233,12 +249,13 @@ def read_sample(version: ModelVersion, audits: Sequence[Audit]) -> list[Sampled]
             text,
             tag_ids,
             bytes(tag_bytes),
+            is_of_whole,
         )
-        for tweet_id, stratum, state, verdict, risk, is_flagged, text, tag_ids, tag_bytes in rows
+        for tweet_id, stratum, state, verdict, risk, is_flagged, text, tag_ids, tag_bytes, is_of_whole in rows
     ]
 
 
-def _progress(sample: Sequence[Sampled]) -> Progress:
+def progress_of(sample: Sequence[Sampled]) -> Progress:
     unsure = sum(one.verdict == Verdict.UNSURE for one in sample)
     return Progress(
         drawn=len(sample),
@@ -264,7 +281,7 @@ class Part:
         return [one for one in sample if one.stratum == self.stratum and one.is_flagged == self.flagged]
 
 
-def _parts(version: ModelVersion, audits: Sequence[Audit], sample: Sequence[Sampled]) -> list[Part]:
+def parts_of(version: ModelVersion, audits: Sequence[Audit], sample: Sequence[Sampled]) -> list[Part]:
     newest = audits[0]
     if newest.version_id == version.pk:
         return [
@@ -310,7 +327,7 @@ def _flagged_by_stratum(version: ModelVersion, audit: Audit) -> dict[int, tuple[
     return {int(place): (int(n), float(mean)) for place, n, mean in rows}
 
 
-def _cells(parts: Sequence[Part], sample: Sequence[Sampled]) -> Cells:
+def cells_of(parts: Sequence[Part], sample: Sequence[Sampled]) -> Cells:
     """Not judged, unsure or skipped: left out, as if they were like the judged ones of their part."""
     judged = [[one for one in part.of(sample) if one.is_judged] for part in parts]
     labelled = np.array([len(ones) for ones in judged], dtype=float)
@@ -559,8 +576,12 @@ def audited_prevalence() -> Interval | None:
         return None
     if found is None or found.found is None:
         return None
-    prevalence = found.found.prevalence
-    return prevalence if prevalence.high <= USABLE_PRIOR * prevalence.low else None
+    return found.found.prevalence if is_narrow(found.found.prevalence) else None
+
+
+def is_narrow(prevalence: Interval) -> bool:
+    """Enough to be a prior."""
+    return prevalence.high <= USABLE_PRIOR * prevalence.low
 
 
 def _rows(sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:

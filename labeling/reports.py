@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.http import urlencode
 
+from labeling.corpus_share import assumption
 from labeling.models import ModelVersion, Source
 from labeling.versions import DA_HEAD, SAMPLES, TAGS_HEAD
 
@@ -347,10 +348,22 @@ def _origin_of_prior(prior: Json) -> str:
         interval = f", 95 % interval {_percent(prior['low'])} to {_percent(prior['high'])}"
     if prior["source"] == "audited":
         return f"The share comes from the audits that there were when it was trained{interval}."
+    if prior["source"] == "flagged":
+        return _origin_in_flagged(prior, interval)
     return (
         f"The share was estimated without labels on {prior['sample']:,} random general tweets{interval}. That takes the "
         "general tweets for a mixture of tweets like those of the training, so it is a rough guess, often too low; an "
         "audit measures it."
+    )
+
+
+def _origin_in_flagged(prior: Json, interval: str) -> str:
+    da, held_out = settings.VERDICT_DA, prior["held_out"]
+    assumed = "" if held_out["is_judged"] else f", some of which are only assumed to be {da}"
+    return (
+        f"The share comes from {prior['judged']:,} judged tweets among those that version {prior['by_version']} flagged "
+        f"({_percent(prior['precision'])} of the list are {da}), and from the {held_out['tweets']:,} held-out {da} tweets "
+        f"of which it flagged {_percent(held_out['flagged'] / held_out['tweets'])}{assumed}{interval}. {assumption()}"
     )
 
 

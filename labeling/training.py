@@ -21,7 +21,7 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from labeling import estimates, jobs, near_copies, snapshots, word_vectors
+from labeling import corpus_share, jobs, near_copies, snapshots, word_vectors
 from labeling.jobs import Cancelled, JobError, Progress, Superseded
 from labeling.model_files import sha256_of
 from labeling.models import Example, Job, ModelVersion, Split, Tweet
@@ -52,7 +52,7 @@ def start_training(
 
     The caller enqueues the job. `activate`: score when trained, and activate when the scores are published. `goal`,
     `precision`: what the tags' thresholds are chosen for, as ml.calibration.Goal has them. `corpus_prior`: the share of
-    DA in the corpus, where it is known; None: as audits have it, or else estimated.
+    DA in the corpus, where it is known; None: as audits or the flagged list have it, or else estimated.
     """
     with transaction.atomic():
         job = jobs.create_job(Job.Kind.TRAIN, exclusive_key=EXCLUSIVE_KEY, user=user)
@@ -128,13 +128,13 @@ def _train(version: ModelVersion, progress: Progress) -> None:
         name: progress.job.detail[name] for name in ("goal", "precision") if name in progress.job.detail
     }
     stated = progress.job.detail.get("corpus_prior")
-    # What audits say of the corpus comes before what the model concludes of it.
-    audited = estimates.audited_prevalence() if stated is None else None
+    # What judged tweets say of the corpus comes before what the model concludes of it.
+    known = corpus_share.known_share() if stated is None else None
     config = Config(
         architecture=version.architecture,
         seed=version.seed,
         term_pattern=snapshot.term_pattern,
-        corpus_prior=audited.value if audited else stated,
+        corpus_prior=known.share.value if known else stated,
         **wanted,
     )
     pretrains = "accurate" in config.networks()
@@ -158,8 +158,9 @@ def _train(version: ModelVersion, progress: Progress) -> None:
         except ValueError as error:  # the library says in words what the examples lack
             logger.exception("Training of %s failed", version)
             raise JobError(str(error)) from error
-        if audited:
-            report["prior"] |= {"source": "audited", "low": audited.low, "high": audited.high}
+        if known:
+            bounds = {"low": known.share.low, "high": known.share.high}
+            report["prior"] |= {"source": known.source, **bounds, **known.detail}
         progress.report(stage="Storing the model")
         if kept:
             snapshot.counts["word_vectors"] = kept[1]

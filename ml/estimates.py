@@ -69,6 +69,16 @@ class Cells:
     def total(self) -> int:
         return int(self.size.sum())
 
+    def at(self, chosen: NDArray[np.bool_]) -> Cells:
+        """Some of the cells; `chosen`: [H]."""
+        return Cells(
+            self.size[chosen],
+            self.expected[chosen],
+            self.flagged[chosen],
+            self.labelled[chosen],
+            self.positive[chosen],
+        )
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -231,6 +241,44 @@ def estimate_part(
     )
 
 
+@dataclass(frozen=True)
+class FromFlagged:
+    """What the flagged tweets say of the whole corpus, by the recall on held-out positives. Counts are tweets."""
+
+    precision: Interval
+    tp: Interval  # flagged positives
+    recall: Interval  # on the held-out positives
+    positives: Interval  # in the corpus, if its positives are flagged as often as the held-out ones
+    prevalence: Interval
+
+
+def estimate_from_flagged(
+    cells: Cells, *, held_out: int, found: int, draws: int = DRAWS, seed: int = 1
+) -> FromFlagged:
+    """Positives = flagged × precision / recall: precision from judged flagged tweets, recall from `found` of `held_out`
+    positives of another sample that the same threshold flags.
+
+    Of `cells` only the sizes of those below the threshold count. Holds only where the positives of the corpus are flagged
+    as often as the held-out ones; where they score lower it is too low. The intervals have the uncertainty of both
+    shares: the flagged positives as draw_positives() has them, the recall from its Beta posterior (Jeffreys), and how
+    many positives of a finite corpus go with them (negative binomial). ValueError without flagged or held-out tweets.
+    """
+    if held_out < 1 or not 0 <= found <= held_out or not cells.flagged.any():
+        raise ValueError("It takes flagged tweets, and held-out positives of which some number is found.")
+    rng = np.random.default_rng([seed, 1])
+    own = cells.at(cells.flagged)
+    tp = draw_positives(own, draws=draws, seed=seed).sum(axis=1)
+    recall = rng.beta(found + 0.5, held_out - found + 0.5, draws)
+    positives = np.minimum(tp + rng.negative_binomial(np.maximum(tp, 0.5), recall), cells.total)
+    return FromFlagged(
+        precision=_interval(tp / max(own.total, 1), LEVEL),
+        tp=_interval(tp, LEVEL),
+        recall=_interval(recall, LEVEL),
+        positives=_interval(positives, LEVEL),
+        prevalence=_interval(positives / max(cells.total, 1), LEVEL),
+    )
+
+
 def per_cell(positives: Ints) -> list[Interval]:
     """How many positives each cell holds, from draw_positives()."""
     return [_interval(own) for own in positives.T]
@@ -300,9 +348,15 @@ def _spread(size: Ints, expected: Floats) -> Floats:
     return np.asarray(size * np.sqrt(np.clip(expected * (1 - expected), SMALLEST_SHARE, None)))
 
 
-def allocate(cells: Cells, labels: int) -> Ints:
+def allocate(cells: Cells, labels: int, *, only_flagged: bool = False) -> Ints:
     """[H] tweets to judge in each cell: by size × standard deviation (Neyman 1934), with FLAGGED_PART for the
-    flagged ones, never more than there are. The sum is `labels`, or all tweets where these are fewer."""
+    flagged ones, never more than there are. The sum is `labels`, or all tweets where these are fewer.
+    `only_flagged`: all labels go to the flagged ones."""
+    if only_flagged:
+        taken = np.zeros(len(cells.size), dtype=np.int64)
+        if cells.flagged.any():
+            taken[cells.flagged] = allocate(cells.at(cells.flagged), labels)
+        return taken
     weight = _spread(cells.size, cells.expected)
     weight = np.sqrt(weight * weight.mean())  # between Neyman and equal: the scores are only a guess
     for side, part in ((cells.flagged, FLAGGED_PART), (~cells.flagged, 1 - FLAGGED_PART)):

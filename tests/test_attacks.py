@@ -78,6 +78,16 @@ def test_every_kind_of_page_enforces_the_policy_and_has_nothing_inline(client_of
     assert_nothing_inline(response.content.decode())
 
 
+def test_htmx_is_told_not_to_do_what_the_policy_blocks(client_of, analyst):
+    """By itself it evaluates scripts, adds a style sheet, and copies style attributes from the old page to the new."""
+    page = client_of(analyst).get("/").content.decode()
+    found = re.search(r"""name="htmx-config" content='([^']+)'""", page)
+    assert found
+    told = json.loads(found[1])
+    assert not any(told[name] for name in ("includeIndicatorStyles", "allowEval", "allowScriptTags"))
+    assert "style" not in told["attributesToSettle"]
+
+
 def test_the_error_pages_enforce_the_policy_too(client, client_of, outsider):
     forbidden = client_of(outsider).get("/")
     assert forbidden.status_code == 403

@@ -106,3 +106,8 @@ class Audit(models.Model):
 
     def __str__(self) -> str:
         return f"Audit {self.pk}"
+
+    @property
+    def is_of_flagged(self) -> bool:
+        """Drawn among the flagged tweets alone: it tells nothing of what lies below the threshold."""
+        return not any(stratum["drawn"] for stratum in self.strata if not stratum["flagged"])

@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from labeling import access, audits, estimates, reports
+from labeling import access, audits, corpus_share, estimates, reports
 from labeling.models import Audit, ModelVersion, Tag
 from labeling.models.versions import LARGE
 from labeling.queues import MAX_SIZE
@@ -25,6 +25,7 @@ class AuditForm(forms.Form):
     labels = forms.IntegerField(
         label="Tweets to judge", min_value=audits.SMALLEST, max_value=MAX_SIZE, initial=300
     )
+    only_flagged = forms.BooleanField(label="Only tweets that the active version flags", required=False)
 
 
 class VersionForm(forms.Form):
@@ -68,13 +69,22 @@ def _page(
 
 def _estimates(version: ModelVersion) -> dict[str, Any]:
     listed = Audit.objects.select_related("queue", "version").defer(*(f"version__{name}" for name in LARGE))
-    context: dict[str, Any] = {"audits": listed[:AUDITS_SHOWN]}
+    context: dict[str, Any] = {"audits": listed[:AUDITS_SHOWN], "enough_judged": corpus_share.ENOUGH_JUDGED}
+    flagged = corpus_share.report(version)
+    if flagged:
+        context |= {
+            "flagged": flagged,
+            "flagged_sentence": corpus_share.sentence(flagged),
+            "assumption": corpus_share.assumption(),
+            "enough_da": corpus_share.ENOUGH_DA,
+            "fewest_held_out": corpus_share.FEWEST_HELD_OUT,
+        }
     try:
         found = estimates.report(version)
     except estimates.CannotEstimate as problem:
         return context | {"problem": str(problem)}
     if found is None:
-        return _promises(version)
+        return context | _promises(version)
     context["report"] = found
     if found.found is None:
         return context
@@ -108,8 +118,7 @@ def audit_start(request: HttpRequest) -> HttpResponseBase:
     version, form = published_version(), AuditForm(request.POST)
     if form.is_valid():
         try:
-            labels, user = form.cleaned_data["labels"], request.user
-            audit = audits.start(version, labels=labels, user=user)  # type: ignore[arg-type]
+            audit = audits.start(version, user=request.user, **form.cleaned_data)  # type: ignore[arg-type]
         except CannotDraw as problem:
             form.add_error(None, str(problem))
         else:

@@ -20,8 +20,10 @@ DA, NDA = Verdict.DA, Verdict.NDA
 TWEETS = 400
 
 
-def make_corpus(*, tweets: int = TWEETS, specific: int = 20, tags: tuple[Tag, ...] = ()) -> ModelVersion:
-    """Scored tweets whose risk falls from .95 to nearly nothing; the first tenth is flagged, specific ones come on top."""
+def make_corpus(
+    *, tweets: int = TWEETS, specific: int = 20, tags: tuple[Tag, ...] = (), flagged: int = 40
+) -> ModelVersion:
+    """Scored tweets whose risk falls from .95 to nearly nothing; the first `flagged` are, specific ones come on top."""
     made = Tweet.objects.bulk_create(
         [
             Tweet(text=f"invented {n}", source=Source.GENERAL, dedupe_key=-1 - n, import_id=0)
@@ -29,7 +31,7 @@ def make_corpus(*, tweets: int = TWEETS, specific: int = 20, tags: tuple[Tag, ..
         ]
     )
     others = [make_tweet(source=Source.SPECIFIC) for _ in range(specific)]
-    risk = 0.95 * np.exp(-np.arange(tweets) / 62)
+    risk = 0.95 * np.exp(-np.arange(tweets) / (1.55 * flagged))
     version = make_version()
     scores = {
         t: (float(r), {tag: float(n < 50) * 0.8 for tag in tags})
@@ -149,6 +151,40 @@ def test_a_second_audit_of_a_version_keeps_the_strata():
     assert (first.queue.name, second.queue.name) == ("Audit 1", "Audit 2")
 
 
+@pytest.mark.django_db
+def test_an_audit_can_be_drawn_among_the_flagged_alone():
+    version = make_corpus(flagged=100)
+    audit = audits.start(version, labels=60, user=None, only_flagged=True)
+    items = list(audit.queue.items.select_related("tweet"))
+    assert len(items) == 60
+    assert {item.tweet.source for item in items} == {Source.GENERAL}
+    for item in items:
+        stratum = audit.strata[stratum_place(item.stratum)]
+        assert stratum["flagged"]
+        assert version.score_set.get(tweet_id=item.tweet_id).risk >= 0.5
+        assert item.inclusion_probability == pytest.approx(stratum["drawn"] / stratum["tweets"])
+    assert audit.is_of_flagged
+    assert audit.queue.name == "Audit 1"  # whoever judges is not to know that all of them are flagged
+
+
+@pytest.mark.django_db
+def test_of_few_flagged_tweets_all_are_drawn():
+    audit = audits.start(make_corpus(), labels=300, user=None, only_flagged=True)
+    assert audit.queue.items.count() == sum(s["tweets"] for s in audit.strata if s["flagged"]) < 60
+
+
+@pytest.mark.django_db
+def test_an_empty_flagged_list_cannot_be_drawn_from():
+    version = make_corpus()
+    version.threshold = 0.99
+    version.save()
+    scoring.recount(version)
+    version.refresh_from_db()
+    with pytest.raises(CannotDraw, match="flags no general tweet"):
+        audits.start(version, labels=60, user=None, only_flagged=True)
+    assert not Queue.objects.exists()
+
+
 # Estimates ------------------------------------------------------------------------------------------------
 
 
@@ -242,6 +278,63 @@ def test_two_audits_are_put_together(analyst):
 
 
 @pytest.mark.django_db
+def test_the_flagged_alone_say_nothing_of_the_corpus(analyst):
+    version = make_corpus(flagged=100)
+    judge(audits.start(version, labels=60, user=None, only_flagged=True), analyst)
+    assert estimates.report(version) is None
+    judge(audits.start(version, labels=100, user=None), analyst, only=estimates.FEWEST - 1)
+    report = estimates.report(version)
+    assert report is not None
+    assert report.found is None
+    assert report.whole.judged < estimates.FEWEST < report.progress.judged
+
+
+@pytest.mark.django_db
+def test_what_was_judged_of_the_flagged_before_does_not_stand_for_the_corpus(analyst):
+    """Many flagged tweets of the audit are judged from its start, and none below the threshold."""
+    version = make_corpus(flagged=60)
+    judge(audits.start(version, labels=60, user=None, only_flagged=True), analyst)
+    audit = audits.start(version, labels=180, user=None)
+    assert audit.queue.items.filter(state="done").count() > estimates.FEWEST
+    report = estimates.report(version)
+    assert report is not None
+    assert (report.whole.judged, report.found) == (0, None)
+
+
+@pytest.mark.django_db
+def test_labels_of_the_flagged_sharpen_another_audit(analyst):
+    version = make_corpus(tweets=1_000, flagged=300)
+    judge(audits.start(version, labels=100, user=None), analyst)
+    before = estimates.report(version)
+    judge(audits.start(version, labels=150, user=None, only_flagged=True), analyst)
+    after = estimates.report(version)
+    assert before is not None
+    assert before.found is not None
+    assert before.found.precision is not None
+    assert after is not None
+    assert after.found is not None
+    assert after.found.precision is not None
+    assert after.progress.judged > before.progress.judged + 100
+    assert after.found.precision.width < 0.8 * before.found.precision.width
+
+
+@pytest.mark.django_db
+def test_an_audit_of_the_corpus_comes_before_more_labels_of_the_flagged(analyst):
+    first = make_corpus(flagged=100)
+    judge(audits.start(first, labels=60, user=None), analyst)
+    ModelVersion.objects.update(is_active=False)
+    second = make_version()
+    make_scores(second, {t: (0.9 if number(t) < 100 else 0.02, {}) for t in general()})
+    scoring.recount(second)
+    second.refresh_from_db()
+    judge(audits.start(second, labels=90, user=None, only_flagged=True), analyst)
+    audits.start(second, labels=60, user=None)  # of which nothing is judged but what the others had
+    report = estimates.report(second)
+    assert report is not None
+    assert report.drawn_by == first
+
+
+@pytest.mark.django_db
 def test_it_says_what_lies_beyond_the_keywords(analyst):
     version = make_corpus(tweets=200)
     make_rule(make_tag("even"), "invented [0-9]*[02468]$", kind="regex")  # matches every DA tweet here
@@ -332,3 +425,18 @@ def test_the_command_draws_and_reports(analyst, tmp_path):
     figures = json.loads(file.read_text())
     assert figures["corpus"]["positives"] == {"value": 40.0, "low": 40.0, "high": 40.0}
     assert figures["labels"]["judged"] == 200
+
+
+@pytest.mark.django_db
+def test_the_command_draws_among_the_flagged_and_says_what_they_tell(analyst, capsys):
+    version = make_corpus(flagged=100)
+    call_command("audit", "--draw", "60", "--flagged")
+    assert "60 of 400 general tweets drawn in" in capsys.readouterr().out
+    assert Audit.objects.get().is_of_flagged
+    judge(Audit.objects.get(), analyst)
+    call_command("audit", "--json", "-")
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["from_flagged"]["labels"]["judged"] == 60
+    assert figures["from_flagged"]["corpus"] is None  # nothing was held out
+    call_command("audit")
+    assert f"general tweets that version {version.number} flags, " in capsys.readouterr().out

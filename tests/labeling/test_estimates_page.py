@@ -10,6 +10,7 @@ from labeling.models import Audit
 from ml.estimates import Interval
 from tests.factories import make_rule, make_tag
 from tests.labeling.test_audits import judge, make_corpus
+from tests.labeling.test_corpus_share import hold_out
 
 PAGE = "/estimates/"
 START = "/estimates/audits/"
@@ -45,6 +46,48 @@ def test_starting_an_audit_makes_its_queue(client_of, reviewer):
     assert "The audit has begun: 0 of 100" in client_of(reviewer).get(PAGE).content.decode()
 
 
+def test_an_audit_of_the_flagged_alone_can_be_asked_for(client_of, reviewer):
+    make_corpus(flagged=100)
+    client_of(reviewer).post(START, {"labels": 60, "only_flagged": "on"})
+    assert Audit.objects.get().is_of_flagged
+    page = client_of(reviewer).get(PAGE).content.decode()
+    assert "among what it flags" in page
+    assert "No audit of all general tweets yet" in page
+    assert "From the flagged list" not in page  # nothing is judged
+
+
+def test_the_flagged_list_alone_has_its_precision_and_number(
+    client_of, analyst, django_assert_max_num_queries
+):
+    version = make_corpus(tweets=2_000, flagged=300)
+    hold_out(version, flagged=45, missed=15)
+    judge(audits.start(version, labels=250, user=None, only_flagged=True), analyst)
+    client = client_of(analyst)
+    with django_assert_max_num_queries(20):
+        page = client.get(PAGE).content.decode()
+    assert "From the flagged list" in page
+    assert f"general tweets that version {version.number} flags, " in page
+    assert "there are about" in page
+    assert "where fewer have keywords it is too low" in page
+    assert "Figures for version" not in page  # of those, an audit of all general tweets is needed
+
+
+def test_the_number_by_the_flagged_list_stands_beside_that_of_the_audit(client_of, analyst):
+    version = make_corpus()
+    hold_out(version, flagged=45, missed=15)
+    judge(audits.start(version, labels=300, user=None), analyst)
+    page = client_of(analyst).get(PAGE).content.decode()
+    assert "Figures for version" in page
+    assert "The same, from the flagged list" in page
+
+
+def test_without_held_out_tweets_there_is_no_number_by_the_flagged_list(client_of, analyst):
+    judge(audits.start(make_corpus(), labels=300, user=None), analyst)
+    page = client_of(analyst).get(PAGE).content.decode()
+    assert "The same, from the flagged list" not in page
+    assert "fewer than 50 held-out DA tweets" in page
+
+
 def test_a_size_that_makes_no_sense_is_refused_in_words(client_of, reviewer):
     make_corpus()
     response = client_of(reviewer).post(START, {"labels": 3})
@@ -60,7 +103,7 @@ def test_it_says_in_a_sentence_what_the_labels_mean(client_of, analyst, django_a
     version.save()
     judge(audits.start(version, labels=200, user=None), analyst)
     client = client_of(analyst)
-    with django_assert_max_num_queries(16):
+    with django_assert_max_num_queries(20):
         page = client.get(PAGE).content.decode()
     assert "Of about 40 DA tweets among 200 general tweets" in page
     assert "Estimated, all 200 general tweets" in page

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labeling import jobs, model_files, snapshots, training, versions
+from labeling import corpus_share, jobs, model_files, reports, snapshots, training, versions
 from labeling.jobs import Progress
 from labeling.labels import derive_labels
 from labeling.models import Example, Job, ModelVersion, Origin, Source, Split, Tag, Tweet, Verdict
+from ml.estimates import Interval
 from ml.groups import text_keys
 from tests.factories import job_of, make_annotation, make_rule, make_tag
 from tests.labeling.test_versions import cells_of
@@ -102,6 +103,27 @@ def test_a_training_ends_with_a_version_whose_report_agrees_with_its_tweets(corp
     held: Any = list(versions.held_out(version).select_related("tweet")[:50])
     p = predictor.predict([e.tweet.text for e in held])
     assert np.allclose(p, [e.probabilities for e in held], atol=1e-6)
+
+
+@pytest.mark.parametrize("stated", [None, 0.2])
+def test_a_training_takes_the_share_that_is_known_unless_one_is_stated(corpus, monkeypatch, stated):
+    held_out = {"tweets": 480, "flagged": 288, "is_judged": True}
+    detail = {"by_version": 4, "judged": 1_000, "positive": 310, "precision": 0.31, "held_out": held_out}
+    known = corpus_share.KnownShare("flagged", Interval(0.07, 0.05, 0.09), detail)
+    monkeypatch.setattr(corpus_share, "known_share", lambda: known)
+    version = training.start_training(user=None, negatives=200, corpus_prior=stated)
+    jobs.run_job(job_of(version).pk, train)
+    version = ModelVersion.objects.get(pk=version.pk)
+    prior = version.report["prior"]
+    if stated:
+        assert (prior["source"], prior["corpus"], prior["low"]) == ("stated", 0.2, None)
+        return
+    assert (prior["source"], prior["corpus"], prior["low"], prior["high"]) == ("flagged", 0.07, 0.05, 0.09)
+    assert prior | detail == prior
+    assert version.config["corpus_prior"] == 0.07
+    assert "from 1,000 judged tweets among those that version 4 flagged" in reports.expected_in_corpus(
+        version
+    )
 
 
 def test_a_cancel_in_the_middle_of_an_epoch_stops_the_training(corpus):

@@ -268,6 +268,18 @@ def test_expected_numbers_with_and_without_correction_stand_beside_each_other(ve
     version.save()
     page = client_of(analyst).get(address).content.decode()
     assert "trained, 95 % interval 0.2\N{NO-BREAK SPACE}% to 0.4\N{NO-BREAK SPACE}%." in page
+    held_out = {"tweets": 480, "flagged": 288, "is_judged": True}
+    version.report["prior"] |= {
+        "source": "flagged", "by_version": 4, "judged": 1_000, "positive": 310, "precision": 0.31, "held_out": held_out
+    }  # fmt: skip
+    version.save()
+    page = client_of(analyst).get(address).content.decode()
+    assert "from 1,000 judged tweets among those that version 4 flagged (31\N{NO-BREAK SPACE}%" in page
+    assert "480 held-out DA tweets of which it flagged 60\N{NO-BREAK SPACE}%, 95 % interval" in page
+    assert "where fewer have keywords it is too low" in page
+    version.report["prior"]["held_out"]["is_judged"] = False
+    version.save()
+    assert "only assumed to be DA" in client_of(analyst).get(address).content.decode()
 
 
 def test_undefined_figures_are_dashes_with_a_reason(version, analyst, client_of):

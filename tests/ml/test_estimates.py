@@ -119,3 +119,75 @@ def test_the_intervals_hold_the_truth_in_about_95_of_100_audits():
     assert isinstance(naive, dict)
     assert all(0.9 <= ours[figure]["covered"] <= 1 for figure in simulated.FIGURES)
     assert naive["recall"]["covered"] < 0.1
+
+
+def test_labels_can_go_to_the_flagged_alone():
+    cells = make_cells([9_000, 600, 40], [0.01, 0.5, 0.9], [False, True, True])
+    assert estimates.allocate(cells, 300, only_flagged=True)[0] == 0
+    assert estimates.allocate(cells, 300, only_flagged=True).sum() == 300
+    assert estimates.allocate(cells, 2_000, only_flagged=True).tolist() == [0, 600, 40]
+
+
+# From the flagged and the recall on held-out positives ----------------------------------------------------------
+
+FLAGGED = make_cells(
+    [999_000, 700, 300], [0.001, 0.3, 0.8], [False, True, True], labelled=[0, 250, 250], positive=[0, 50, 200]
+)  # 140 + 240 of the flagged
+
+
+def test_positives_are_the_flagged_ones_over_the_recall_on_held_out_ones():
+    found = estimates.estimate_from_flagged(FLAGGED, held_out=400, found=200)
+    assert found.precision.value == pytest.approx(0.38, abs=0.02)
+    assert found.recall.value == pytest.approx(0.5, abs=0.01)
+    assert found.positives.value == pytest.approx(760, rel=0.05)
+    assert found.prevalence.value == pytest.approx(found.positives.value / 1_000_000)
+
+
+def test_few_held_out_positives_widen_the_interval():
+    few = estimates.estimate_from_flagged(FLAGGED, held_out=20, found=10)
+    many = estimates.estimate_from_flagged(FLAGGED, held_out=2_000, found=1_000)
+    assert few.positives.width > 3 * many.positives.width
+    assert few.precision == many.precision
+
+
+def test_a_flagged_list_that_is_wholly_judged_leaves_the_recall_in_doubt():
+    cells = make_cells([1_000, 50], [0.1, 0.5], [False, True], labelled=[0, 50], positive=[0, 30])
+    found = estimates.estimate_from_flagged(cells, held_out=100, found=60)
+    assert found.tp.low == found.tp.high == 30
+    assert found.positives.low < 50 < found.positives.high
+
+
+@pytest.mark.parametrize(("held_out", "found"), [(0, 0), (10, 11)])
+def test_it_refuses_a_recall_that_cannot_be(held_out, found):
+    with pytest.raises(ValueError, match="held-out"):
+        estimates.estimate_from_flagged(FLAGGED, held_out=held_out, found=found)
+
+
+@pytest.mark.parametrize(
+    ("labels", "held_out", "tilt"),
+    [(1_000, 400, 0.0), (200, 60, 0.0), (500, 200, 1.1)],
+    ids=["many", "few", "scores three times too high"],
+)
+def test_the_interval_holds_the_truth_in_95_of_100(labels, held_out, tilt):
+    """Of corpora whose positives are flagged as often as the held-out ones."""
+    rng = np.random.default_rng(1)
+    runs, total, recall = 100, 1_000_000, 0.6
+    share = np.array([0.15, 0.4, 0.8])  # of positives in three flagged strata
+    kept = 0
+    for run in range(runs):
+        positives = rng.binomial(total, 0.003)
+        inside = rng.multinomial(rng.binomial(positives, recall), [0.3, 0.4, 0.3])
+        size = (inside / share).astype(int)
+        scored = 1 / (1 + np.exp(-np.log(share / (1 - share)) - tilt))
+        cells = make_cells([total - size.sum(), *size], [0.001, *scored], [False, True, True, True])
+        taken = estimates.allocate(cells, labels, only_flagged=True)
+        hits = rng.hypergeometric(inside, size - inside, taken[1:])
+        judged = make_cells(
+            cells.size.tolist(), cells.expected.tolist(), cells.flagged.tolist(),
+            labelled=taken.tolist(), positive=[0, *hits],
+        )  # fmt: skip
+        found = estimates.estimate_from_flagged(
+            judged, held_out=held_out, found=rng.binomial(held_out, recall), draws=1_000, seed=run
+        )
+        kept += found.positives.low <= positives <= found.positives.high
+    assert kept / runs >= 0.89

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from labeling import audits, estimates
+from labeling import audits, corpus_share, estimates
 from labeling.models import ModelVersion
 from labeling.sampling import CannotDraw
 from labeling.suggestions import published_version
@@ -17,7 +17,7 @@ from labeling.suggestions import published_version
 class Command(BaseCommand):
     help = (
         "Draw a random sample of the general tweets, by the scores of the active version, into a queue to be judged"
-        " blind (--draw); or say what such labels tell of the corpus."
+        " blind (--draw, with --flagged among the flagged ones alone); or say what such labels tell of the corpus."
     )
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -26,46 +26,63 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--draw", type=int, metavar="N", help="draw N tweets")
+        parser.add_argument(
+            "--flagged", action="store_true", help="draw among the flagged tweets alone, for their precision"
+        )
         parser.add_argument("--version", type=int, dest="number", help="estimate for this version")
         parser.add_argument("--json", metavar="FILE", help="all figures; - is standard output")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["draw"] is not None:
-            return self._draw(options["draw"])
-        found = self._report(options["number"])
+            return self._draw(options["draw"], only_flagged=options["flagged"])
+        version = self._version(options["number"])
+        flagged = corpus_share.report(version)
+        found = self._report(version, is_needed=flagged is None)
         if options["json"]:
-            text = json.dumps(estimates.as_json(found), indent=1, ensure_ascii=False)
+            figures: dict[str, Any] = estimates.as_json(found) if found else {"version": version.number}
+            figures["from_flagged"] = corpus_share.as_json(flagged) if flagged else None
+            text = json.dumps(figures, indent=1, ensure_ascii=False)
             if options["json"] == "-":
                 self.stdout.write(text)
                 return None
             Path(options["json"]).write_text(text + "\n", encoding="utf-8")
-        self.stdout.write(estimates.sentence(found))
+        if found and found.found:
+            self.stdout.write(estimates.sentence(found))
+        if flagged:
+            self.stdout.write(f"{corpus_share.sentence(flagged)} {corpus_share.assumption()}")
         return None
 
-    def _draw(self, labels: int) -> None:
+    def _draw(self, labels: int, *, only_flagged: bool) -> None:
         try:
-            audit = audits.start(published_version(), labels=labels, user=None)
+            audit = audits.start(published_version(), labels=labels, user=None, only_flagged=only_flagged)
         except CannotDraw as error:
             raise CommandError(str(error)) from error
         drawn = audit.queue.items.count()
         self.stdout.write(
             f"{audit.queue.name}: {drawn:,} of {audit.tweets:,} general tweets drawn in {len(audit.strata)} strata"
+            + (", the flagged ones alone" if only_flagged else "")
         )
 
-    def _report(self, number: int | None) -> estimates.Report:
+    def _version(self, number: int | None) -> ModelVersion:
         version = (
             published_version() if number is None else ModelVersion.objects.filter(number=number).first()
         )
         if version is None:
             raise CommandError("There is no such version, or none is active with published scores.")
+        return version
+
+    def _report(self, version: ModelVersion, *, is_needed: bool) -> estimates.Report | None:
+        """`is_needed`: an error where there is none, or none with figures."""
         try:
             found = estimates.report(version)
         except estimates.CannotEstimate as error:
-            raise CommandError(str(error)) from error
-        if found is None:
+            if is_needed:
+                raise CommandError(str(error)) from error
+            return None
+        if is_needed and found is None:
             raise CommandError("There is no audit yet: draw one with --draw 300, and label its queue.")
-        if found.found is None:
+        if is_needed and found and found.found is None:
             raise CommandError(
-                f"Only {found.progress.judged} tweets of the audit are judged: {estimates.FEWEST} are needed."
+                f"Only {found.whole.judged} tweets of the audit are judged: {estimates.FEWEST} are needed."
             )
         return found
