@@ -36,7 +36,7 @@ from sklearn.metrics import average_precision_score
 
 from benchmarks.needles import UNLABELLED, library_examples, read
 from ml import groups, predict, train
-from ml.config import Config
+from ml.config import PRIOR_SAMPLE, Config
 
 NEGATIVES = 150_000
 SPEED_SAMPLE = 300_000  # texts on which the cost is measured
@@ -87,7 +87,7 @@ def run(
         started = time.process_time()
         report = train.train(
             examples, tags=tags, config=Config(architecture="cascade", seed=seed), out=Path(folder),
-            unlabelled=sample("train", UNLABELLED), prior_sample=sample("validation", train.PRIOR_SAMPLE),
+            unlabelled=sample("train", UNLABELLED), prior_sample=sample("validation", PRIOR_SAMPLE),
         )  # fmt: skip
         spent = time.process_time() - started
         predictor = predict.load(Path(folder) / "model.zip")

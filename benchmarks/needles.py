@@ -231,13 +231,13 @@ def library_only(
     result: dict[str, Any],
 ) -> None:
     from ml import groups, predict, train, train_command
-    from ml.config import Config
+    from ml.config import PRIOR_SAMPLE, Config
 
     rng = np.random.default_rng(options.seed)
     examples, tags = library_examples(specific, general, options.negatives, rng)
     splits = groups.splits_of(groups.text_keys(general["text"].tolist()))
     unlabelled = sample_of(general, splits == "train", UNLABELLED, rng)
-    prior_sample = sample_of(general, splits == "validation", train.PRIOR_SAMPLE, rng)
+    prior_sample = sample_of(general, splits == "validation", PRIOR_SAMPLE, rng)
     texts, truth = examples["text"].tolist(), examples["verdict"].to_numpy()
     baseline = baselines(texts, truth, (examples["split"] == "train").to_numpy(), general, needles)
     for architecture in options.architectures.split(","):

@@ -21,7 +21,7 @@ the expected number of DA posts in the corpus, Σ P(DA), as a share of the true 
 With --keywords the DA posts to learn from, and so those held out, are only such as have a keyword of the starter rules, as
 where they were collected by keyword; those of the corpus are as they come, and the assumption of `flagged` does not hold.
 
-Moving sets the mean probability on a sample of 20,000 posts of the corpus to the share.
+Moving sets the mean probability on a sample of 60,000 posts of the corpus to the share.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from scipy.special import expit, logit
 
 from benchmarks.needles import read
 from ml import calibration, estimates, groups, predict, train
-from ml.config import ARCHITECTURES, Config
+from ml.config import ARCHITECTURES, PRIOR_SAMPLE, Config
 
 INVENTED = 600_000  # general tweets of the demo, about 1 % of them DA
 TRAINING = 3_000  # posts of each class
@@ -147,7 +147,7 @@ def run(posts: Posts, options: Any, seed: int) -> dict[str, Any]:
     shares = {
         "estimated": prior["corpus"], "audited": audit["share"], "flagged": head["share"], "true": float(truth.mean())
     }  # fmt: skip
-    sample = in_mix[: train.PRIOR_SAMPLE]
+    sample = in_mix[:PRIOR_SAMPLE]
     moved = {name: expit(in_mix + calibration.shift_to(sample, share)) for name, share in shares.items()}
     return {
         "seed": seed, "corpus": len(truth), "da": int(truth.sum()), "keywords": options.keywords, "audit": audit, "head": head, "prior": prior,

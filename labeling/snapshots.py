@@ -20,6 +20,7 @@ from labeling.jobs import JobError
 from labeling.models import Origin, Source, Split, Tag, Verdict
 from labeling.rules import RuleSet
 from ml import groups
+from ml.config import PRIOR_SAMPLE
 
 # Weight of an example in the loss, by who judged it (roughly 0.5 to 3; only the ratios matter).
 WEIGHTS = {Origin.REVIEW: 3.0, Origin.ANALYST: 3.0, Origin.IMPORT: 1.5, Origin.RULE: 0.5}
@@ -31,7 +32,6 @@ MIN_TAG_EXAMPLES = 20  # tweets with the tag: below it, its threshold is noise
 RULE_ONLY_LIMIT = 50_000  # general tweets that only rules have tagged: rules may catch 5 % of 20 M
 EARLIER_LIMIT = 1_000_000  # tweets of earlier snapshots to compare with (1.3 kB and 0.1 ms each)
 PRETRAINING = 1_000_000  # general texts to learn words from
-PRIOR_SAMPLE = 20_000  # general texts on which the share of DA in the corpus is estimated
 RESERVED = {"id", "text", "verdict", "verdict_weight", "tags_weight", "split", "sample", "matches_rule", "DA"}
 DRAW = 20_000  # ids per query
 PERMUTE_UP_TO = 5_000_000  # ids: up to here a permutation (40 MB), above draws without return

@@ -36,7 +36,7 @@ from ml import (
     text,
 )
 from ml.baseline import Baseline
-from ml.config import Config
+from ml.config import PRIOR_SAMPLE, Config
 from ml.network import Shape, Tagger, Vocabulary
 from ml.report import SPLITS, Figures, counts_of, environment, loses, plain, samples_of, write_holdout
 from ml.targets import (
@@ -57,7 +57,6 @@ ON_VALIDATION = (
     "The validation texts, as there are no test texts. Epochs, calibration and thresholds were chosen on them: these "
     "figures flatter."
 )
-PRIOR_SAMPLE = 20_000  # unlabelled texts from which the corpus prior is estimated
 
 
 def train(  # noqa: PLR0915 - the whole path, in order
@@ -79,7 +78,7 @@ def train(  # noqa: PLR0915 - the whole path, in order
     more texts the better, up to a million.
     word_vectors: those that an earlier training learned, in place of learning them anew.
     prior_sample: a random sample of the corpus of which nothing is in the train split, on which the share of DA in
-    the corpus is estimated (20,000 texts are enough). Without it `unlabelled` takes its place.
+    the corpus is estimated (PRIOR_SAMPLE texts are used). Without it `unlabelled` takes its place.
     `progress` may raise to cancel. Raises ValueError, saying what to do, when the examples cannot teach the task.
     The same arguments give the same model.
     """
