@@ -99,7 +99,8 @@ def _report(version: ModelVersion, audits: list[Audit]) -> FlaggedReport | None:
         return None
     cells = estimates.cells_of(estimates.parts_of(version, audits, sample), sample)
     precision = estimate(cells.at(cells.flagged)).precision
-    assert precision is not None  # some are flagged
+    if precision is None:
+        return None
     held_out = _held_out(version)
     return FlaggedReport(
         version=version,
@@ -181,7 +182,7 @@ def assumption() -> str:
     da = settings.VERDICT_DA
     return (
         f"It holds only where the {da} tweets of the corpus are like those held out; where fewer have keywords it is too"
-        " low."
+        " low, and the interval does not show it."
     )
 
 
