@@ -7,7 +7,7 @@
 
 Folders and figures as in benchmarks/quality.py, beside the same baseline; of the goals, *overall*. Each line: micro and
 macro F1 on dev in folds and the mean average precision of the tags, mean and standard deviation over the seeds; CPU seconds
-of a training, word vectors included. *cascade* is not among the variants: it reads again by the verdict, which these sets
+of a training, word vectors included, which all seeds have in common. *cascade* is not among the variants: it reads again by the verdict, which these sets
 do not have.
 """
 
@@ -68,14 +68,33 @@ VARIANTS = {
 }
 
 
-class Run:
-    """What the variants of one seed share: word vectors, and networks after their epochs."""
+class Vectors:
+    """The word vectors of one set, learned once for all seeds, as the product keeps them for the next trainings."""
 
-    def __init__(self, judged: files.Judged, unlabelled: list[str], seed: int) -> None:
+    def __init__(self, judged: files.Judged, unlabelled: list[str]) -> None:
         self.judged = judged
         self.unlabelled = unlabelled
+        self.known: dict[bool, tuple[pretraining.WordVectors, float]] = {}
+
+    def of(self, variant: Variant) -> tuple[pretraining.WordVectors | None, float]:
+        """Those that the variant begins with, and the CPU seconds that they took."""
+        if variant.architecture == "fast":
+            return None, 0.0
+        if variant.unlabelled not in self.known:
+            started = time.process_time()
+            further = self.unlabelled if variant.unlabelled else []
+            learned = train._pretrain(self.judged.examples, [*self.judged.unlabelled, *further], Config())
+            self.known[variant.unlabelled] = learned, time.process_time() - started
+        return self.known[variant.unlabelled]
+
+
+class Run:
+    """What the variants of one seed share: networks after their epochs."""
+
+    def __init__(self, judged: files.Judged, vectors: Vectors, seed: int) -> None:
+        self.judged = judged
+        self.vectors = vectors
         self.seed = seed
-        self.vectors: dict[bool, tuple[pretraining.WordVectors, float]] = {}
         self.learned: dict[tuple[Any, ...], tuple[Shape, dict[str, NDArray[Any]], float]] = {}
         config = Config(architecture="accurate", task=judged.task, seed=seed)
         truth = targets.truth_of(judged.examples, judged.tags)
@@ -105,7 +124,7 @@ class Run:
 
     def _member(self, variant: Variant, seed: int) -> tuple[Tagger, float]:
         """One network as train._network makes it, and the CPU seconds that it took with all it shares."""
-        vectors, spent = self._word_vectors(variant)
+        vectors, spent = self.vectors.of(variant)
         shape, state, spent_on_epochs = self._after_epochs(variant, vectors, seed)
         started = time.process_time()
         model = Tagger.restore(shape, state)
@@ -119,17 +138,6 @@ class Run:
             )  # fmt: skip
         model.round_to_half()
         return model, spent + spent_on_epochs + time.process_time() - started
-
-    def _word_vectors(self, variant: Variant) -> tuple[pretraining.WordVectors | None, float]:
-        if variant.architecture == "fast":
-            return None, 0.0
-        if variant.unlabelled not in self.vectors:
-            started = time.process_time()
-            further = self.unlabelled if variant.unlabelled else []
-            config = Config(architecture="accurate", seed=self.seed)
-            learned = train._pretrain(self.judged.examples, [*self.judged.unlabelled, *further], config)
-            self.vectors[variant.unlabelled] = learned, time.process_time() - started
-        return self.vectors[variant.unlabelled]
 
     def _after_epochs(
         self, variant: Variant, vectors: pretraining.WordVectors | None, seed: int
@@ -194,8 +202,9 @@ def main() -> None:
         judged = files.examples(folder / "train.csv", files.Columns(), validation=folder / "dev.csv")
         baseline = quality.judge_tags(judged, quality.fit_baseline(judged))
         print(f"{folder.name}, {BASELINE}: {baseline[JUDGED]}", flush=True)
+        vectors = Vectors(judged, unlabelled)
         for seed in map(int, options.seeds.split(",")):
-            run = Run(judged, unlabelled, seed)
+            run = Run(judged, vectors, seed)
             for name in chosen:
                 one = run.variant(VARIANTS[name])
                 found.setdefault(name, []).append({"seed": seed, **one})
