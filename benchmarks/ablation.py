@@ -21,10 +21,12 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +34,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 from scipy.special import expit
 from sklearn.metrics import average_precision_score
 
@@ -57,9 +60,14 @@ class Variant:
         ""  # drop: leave out the likeliest; soft: take them for what they probably are
     )
     terms: bool = False  # the keywords are rule terms, which are deleted at random
+    # nnPU: the share of positives that is taken to be among the drawn negatives, and whether the labelled positives
+    # weigh as much of the loss as they are of the mix, or only that share, as published
+    prior: float = 0.0
+    keep_mix: bool = True
 
 
 DROPPED = 0.005  # of the drawn negatives
+PRIOR = 0.0027  # the true share of needles among the drawn negatives
 VARIANTS = {
     "fast": Variant("fast"),
     "fast: pairs of words": Variant("fast", {"pair_count": 2}),
@@ -67,6 +75,11 @@ VARIANTS = {
     "fast: terms deleted": Variant("fast", terms=True),
     "fast: likely positives dropped": Variant("fast", unlabelled_positives="drop"),
     "fast: negatives as probable (Elkan, Noto)": Variant("fast", unlabelled_positives="soft"),
+    "fast: nnPU as published, prior .0027": Variant("fast", prior=PRIOR, keep_mix=False),
+    "fast: nnPU as published, prior .03": Variant("fast", prior=0.03, keep_mix=False),
+    "fast: nnPU, prior .0027": Variant("fast", prior=PRIOR),
+    "fast: nnPU, prior .01": Variant("fast", prior=0.01),
+    "fast: nnPU, prior .03": Variant("fast", prior=0.03),
     "accurate": Variant("accurate"),
     "accurate: no unlabelled texts": Variant("accurate", unlabelled=0),
     "accurate: 200,000 unlabelled texts": Variant("accurate", unlabelled=200_000),
@@ -150,7 +163,8 @@ class Run:
             parts["train"] = self._not_all_negative(variant, parts, config)
         scores = []
         for member in range(variant.members):
-            model = self._fit(parts, replace(config, seed=config.seed + 1000 * member), vectors)
+            with non_negative(variant.prior, keep_mix=variant.keep_mix):
+                model = self._fit(parts, replace(config, seed=config.seed + 1000 * member), vectors)
             before_scoring = time.process_time()
             scores.append(fitting.logits_of(model, self.data.bags)[:, 0])
             started += time.process_time() - before_scoring
@@ -211,6 +225,45 @@ class Run:
         return replace(training, targets=targets, weights=weights)
 
 
+@contextmanager
+def non_negative(prior: float, *, keep_mix: bool) -> Iterator[None]:
+    """Train the verdict by the non-negative risk of Kiryo et al. 2017 while this is open; without a prior, as always."""
+    if not prior:
+        yield
+        return
+    usual = fitting.masked_loss
+
+    def loss(logits: tf.Tensor, wanted: tf.Tensor, weights: tf.Tensor, tag_loss: float) -> tf.Tensor:
+        tags_alone = weights * tf.constant([0.0] + [1.0] * (weights.shape[1] - 1))
+        verdict = non_negative_risk(logits[:, 0], wanted[:, 0], weights[:, 0], prior, keep_mix=keep_mix)
+        return verdict + usual(logits, wanted, tags_alone, tag_loss)
+
+    with mock.patch.object(fitting, "masked_loss", loss):
+        yield
+
+
+def non_negative_risk(
+    logits: tf.Tensor, positive: tf.Tensor, weights: tf.Tensor, prior: float, *, keep_mix: bool
+) -> tf.Tensor:
+    """The drawn texts (positive: 0) hold a share `prior` of positives, whose loss as negatives is known from the labelled
+    ones and taken off. Where more is taken off than there was, the network has learnt the drawn texts by heart: then
+    this part is raised, and nothing else learnt in the step.
+
+    As published the labelled positives weigh `prior`; with `keep_mix` as much as they are of the batch, as the others
+    then do too (Su, Chen and Xu 2021), which differs from the usual loss in the correction alone.
+    """
+    labelled, drawn = positive * weights, (1 - positive) * weights
+
+    def mean(values: tf.Tensor, among: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(values * among) / tf.maximum(tf.reduce_sum(among), 1e-9)
+
+    as_negative = tf.nn.softplus(logits)
+    share = tf.reduce_sum(labelled) / tf.maximum(tf.reduce_sum(labelled + drawn), 1e-9) if keep_mix else prior
+    hits = share * mean(tf.nn.softplus(-logits), labelled)
+    rest = (1 - share) / (1 - prior) * (mean(as_negative, drawn) - prior * mean(as_negative, labelled))
+    return tf.where(rest >= 0, hits + rest, -rest)
+
+
 # --- the whole -------------------------------------------------------------------------------------------------
 
 
@@ -234,7 +287,7 @@ def main() -> None:
     for path in (options.specific, options.general, options.needles):
         if path is None or not path.exists():
             sys.exit("The ablation needs --specific, --general and --needles, as benchmarks/needles.py does.")
-    chosen = chosen_of(options.only)
+    chosen = chosen_of(options.only, VARIANTS)
     data = read(options)
     result: dict[str, Any] = {
         "machine": measuring.machine(), "commit": measuring.commit(), "sample": options.sample, "keywords": data.keywords,
@@ -253,11 +306,11 @@ def main() -> None:
     print_result(result)
 
 
-def chosen_of(only: str | None) -> list[str]:
+def chosen_of(only: str | None, among: Iterable[str]) -> list[str]:
     """The asked-for variants; a comma may be part of a name."""
     if not only:
-        return list(VARIANTS)
-    chosen = [name for name in VARIANTS if re.search(rf"(^|,)\s*{re.escape(name)}\s*(,|$)", only)]
+        return list(among)
+    chosen = [name for name in among if re.search(rf"(^|,)\s*{re.escape(name)}\s*(,|$)", only)]
     return chosen or sys.exit(f"No such variant: {only}. --list names them.")
 
 

@@ -83,7 +83,7 @@ def run(name: str, judged: files.Judged, options: Any) -> dict[str, Any]:
     """Baseline and every seed of every architecture, judged alike; printed as they come."""
     counts = judged.examples["split"].value_counts().to_dict()
     print(f"\n{name}: {len(judged.tags)} {judged.task}; {counts}", flush=True)
-    unlabelled = files.texts(options.unlabelled) if options.unlabelled else []
+    unlabelled = unlabelled_texts(options.unlabelled)
     models: dict[str, Callable[[], Predict]] = {"TF-IDF words + characters": lambda: fit_baseline(judged)}
     for architecture in options.architectures.split(","):
         for seed in map(int, options.seeds.split(",")):
@@ -102,6 +102,13 @@ def run(name: str, judged: files.Judged, options: Any) -> dict[str, Any]:
         seeds = [one["figures"] for model, one in found.items() if model.startswith(f"{architecture},")]
         found[f"{architecture}, all seeds"] = over_seeds(architecture, seeds)
     return {"counts": counts, "tags": judged.tags, "task": judged.task, "models": found}
+
+
+def unlabelled_texts(path: Path | None) -> list[str]:
+    """Those of ml.train's --unlabelled, or the column `text` of a Parquet file."""
+    if path is None:
+        return []
+    return pd.read_parquet(path)["text"].tolist() if path.suffix == ".parquet" else files.texts(path)
 
 
 # --- models ----------------------------------------------------------------------------------------------------
