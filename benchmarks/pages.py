@@ -5,7 +5,7 @@
 
 Measures the configured database as it is, in this process, through Django's test client: middleware, queries and
 rendering, without gunicorn and the network. No two requests of a case are alike: tags, days, risks, words and places
-in the list are drawn anew for each one. Labels some tweets of a queue of its own: do not run it on a database in use.
+in the list are drawn anew for each one. Labels some tweets of a queue of its own, and an audit, with invented verdicts: do not run it on a database in use.
 
 --fill first makes an empty database big, --team adds to a corpus that is there what a team leaves behind: labels, review
 items and queues (benchmarks/pages_data.py). --while-scoring lets `manage.py score --workers 2` of another version run at
@@ -21,6 +21,7 @@ import os
 import random
 import re
 import secrets
+import signal
 import statistics
 import subprocess
 import sys
@@ -431,8 +432,8 @@ def measure(
     at_once = 10
     for start in range(0, requests, at_once):
         for case in cases:
-            before()
             for _ in range(min(at_once, requests - start, case.most - start)):
+                before()
                 results[case.name].add(asker.take(case))
     return results
 
@@ -487,7 +488,7 @@ def scoring_runs() -> Iterator[Callable[[], None]]:
 
     def end() -> None:
         if process and process.poll() is None:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # it cancels its job, and ends its helpers
             process.wait()
         scoring.drop_scores(version)
 

@@ -312,7 +312,17 @@ def check_scores(run: Run, version: int) -> Figures:
     )[0]
     if not scores == tweets == run.total:
         raise CommandFailed(f"{run.total:,} tweets, but {scores:,} scores of {tweets:,} tweets")
-    return {"tweets": tweets, "scores": scores}
+    floor = run.installation.value(
+        "SELECT (score_summary ->> 'floor')::real FROM labeling_modelversion WHERE id = %s", [version]
+    )
+    listed, wanted = run.installation.rows(
+        "SELECT (SELECT count(*) FROM labeling_listed WHERE version_id = %s),"
+        " (SELECT count(*) FROM labeling_score WHERE version_id = %s AND risk >= %s::real)",
+        [version, version, floor],
+    )[0]
+    if listed != wanted:
+        raise CommandFailed(f"{wanted:,} scores at the floor or above, but {listed:,} are listed")
+    return {"tweets": tweets, "scores": scores, "listed": listed}
 
 
 def forget_scores(run: Run) -> float | None:

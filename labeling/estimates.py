@@ -219,24 +219,36 @@ def audits_by_version() -> dict[int, list[Audit]]:
 
 
 def read_sample(version: ModelVersion, audits: Sequence[Audit]) -> list[Sampled]:
-    """The drawn tweets, each once, with the version's scores. One query, by keys."""
+    """The drawn tweets, each once, with the version's scores. One query, by keys.
+
+    Labels count in the order of the draw, up to the first tweet that waits: those known beyond it are known because
+    people met the tweets elsewhere, as the riskiest are met first, and would sway the figures.
+    """
     if version.scores_published_at is None:
         raise CannotEstimate(f"{version} has no published scores. Score the tweets with it first.")
     people = [int(origin) for origin in PEOPLE]
+    queues = [audit.queue_id for audit in audits]
     of_whole = [audit.queue_id for audit in audits if not audit.is_of_flagged]
     rows = _rows(
         f"""
+        WITH waiting AS (
+            SELECT queue_id, min(position) AS first FROM labeling_queueitem
+            WHERE queue_id = ANY(%s) AND state IN ('waiting', 'claimed') GROUP BY 1
+        )
         SELECT DISTINCT ON (i.tweet_id) i.tweet_id, i.stratum, i.state,
-               CASE WHEN l.verdict_origin = ANY(%s) THEN l.verdict END, s.risk, s.risk >= %s::real, t.text,
-               CASE WHEN l.tags_origin = ANY(%s) THEN l.tag_ids END, s.tag_bytes, i.queue_id = ANY(%s::bigint[])
+               CASE WHEN counts AND l.verdict_origin = ANY(%s) THEN l.verdict END, s.risk, s.risk >= %s::real, t.text,
+               CASE WHEN counts AND l.tags_origin = ANY(%s) THEN l.tag_ids END, s.tag_bytes,
+               i.queue_id = ANY(%s::bigint[])
         FROM labeling_queueitem i
+        LEFT JOIN waiting w ON w.queue_id = i.queue_id
+        CROSS JOIN LATERAL (SELECT w.first IS NULL OR i.position < w.first AS counts) c
         JOIN labeling_tweet t ON t.id = i.tweet_id
         JOIN {ScoreTables(version.pk).score} s ON s.tweet_id = i.tweet_id
         LEFT JOIN labeling_label l ON l.tweet_id = i.tweet_id
         WHERE i.queue_id = ANY(%s)
         ORDER BY i.tweet_id, i.queue_id = ANY(%s::bigint[]), i.queue_id
         """,
-        [people, threshold_of(version), people, of_whole, [audit.queue_id for audit in audits], of_whole],
+        [queues, people, threshold_of(version), people, of_whole, queues, of_whole],
     )
     return [
         Sampled(

@@ -348,8 +348,7 @@ def publish(run: ScoringRun, scorer: _Scorer, progress: Progress) -> None:
         )
     progress.report(stage="Building indexes")
     score_tables.add_indexes(scorer.tables)
-    if not score_tables.is_attached(scorer.tables):
-        score_tables.analyze(scorer.tables)
+    score_tables.analyze(scorer.tables, only_listed=score_tables.is_attached(scorer.tables))
     progress.report(stage="Publishing")
     _publish(run, scorer, progress.job)
     if run.activates:
@@ -400,6 +399,7 @@ def recount(version: ModelVersion) -> None:
     summary = version.score_summary
     threshold = summary.get("threshold", threshold_of(version))
     counts = score_counts.scan(tables, threshold=threshold)
+    score_tables.analyze(tables, only_listed=True)
     with transaction.atomic():
         waiting = ScoringChunk.objects.filter(run__version=version, counts__isnull=False)
         first = waiting.first()

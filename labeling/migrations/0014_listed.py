@@ -1,7 +1,7 @@
 """Listed scores in a table of their own, with their words; the partial indexes on risk and date that it replaces go,
 and so does the date of all the others, which nothing reads.
 
-For every version that has scores: some 50 µs for each score at the version's floor or above.
+For every version that has scores: some 50 µs for each score at the version's floor or above. Cannot be reversed.
 """
 
 from django.db import migrations
@@ -19,7 +19,7 @@ CREATE TABLE labeling_listed (
 INDEXES = """
 CREATE INDEX {listed}_risk ON {listed} (risk DESC, tweet_id DESC) INCLUDE (source, posted_at);
 CREATE INDEX {listed}_date ON {listed} (posted_at) INCLUDE (risk, tweet_id, source);
-CREATE INDEX {listed}_tweet ON {listed} (tweet_id);
+CREATE UNIQUE INDEX {listed}_tweet ON {listed} (tweet_id);
 CREATE INDEX {listed}_words ON {listed} USING gin (words) WITH (fastupdate = off);
 """
 MAX_FLOOR = 0.1
@@ -28,6 +28,7 @@ DEFAULT_THRESHOLD = 0.5
 
 def list_scores(apps, schema_editor):
     cursor = schema_editor.connection.cursor()
+    cursor.execute("SET LOCAL maintenance_work_mem = '512MB'")
     for version in apps.get_model("labeling", "ModelVersion").objects.all():
         score, listed = f"labeling_score_v{version.pk}", f"labeling_listed_v{version.pk}"
         cursor.execute(
@@ -40,10 +41,8 @@ def list_scores(apps, schema_editor):
             continue
         threshold = DEFAULT_THRESHOLD if version.threshold is None else version.threshold
         floor = float(version.score_summary.get("floor", min(MAX_FLOOR, threshold / 2)))
-        cursor.execute(
-            f"CREATE TABLE {listed} (LIKE labeling_listed, CHECK (version_id = {version.pk}))"
-            " WITH (autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_threshold = 2000000000)"
-        )
+        # Not the settings of tables made by a run, which its job vacuums: of these, autovacuum does.
+        cursor.execute(f"CREATE TABLE {listed} (LIKE labeling_listed, CHECK (version_id = {version.pk}))")
         cursor.execute(
             f"INSERT INTO {listed} SELECT s.tweet_id, s.posted_at, s.version_id, s.risk, s.source,"
             " to_tsvector('tweet_text'::regconfig, COALESCE(t.text, ''))"

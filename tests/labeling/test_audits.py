@@ -218,6 +218,24 @@ def test_part_of_the_labels_gives_an_interval_around_the_truth(analyst):
 
 
 @pytest.mark.django_db
+def test_what_people_judged_elsewhere_counts_when_its_turn_comes(analyst):
+    """The riskiest are judged first, in other queues: counted at once, they would stand for their whole stratum."""
+    version = make_corpus()
+    riskiest = general()[:60]
+    for verdict in (DA, NDA):
+        ids = [tweet.pk for tweet in riskiest if is_da(tweet) == (verdict == DA)]
+        annotate_many(tweet_ids=ids, annotator=analyst, verdict=verdict, tag_ids=[])
+    audit = audits.start(version, labels=300, user=None)
+    before = audit.queue.items.filter(state="done").count()
+    assert before > estimates.FEWEST
+    first = audit.queue.items.filter(state="waiting").earliest("position")
+    sample = estimates.read_sample(version, [audit])
+    assert sum(one.is_judged for one in sample) == first.position - 1 < estimates.FEWEST
+    judge(audit, analyst)
+    assert all(one.is_judged for one in estimates.read_sample(version, [audit]))
+
+
+@pytest.mark.django_db
 def test_few_labels_give_no_figure(analyst):
     version = make_corpus()
     judge(audits.start(version, labels=100, user=None), analyst, only=estimates.FEWEST - 1)
