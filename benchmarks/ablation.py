@@ -64,22 +64,25 @@ class Variant:
     # weigh as much of the loss as they are of the mix, or only that share, as published
     prior: float = 0.0
     keep_mix: bool = True
+    positive_weight: float = 1.0  # of the labelled positives, in place of 1
 
 
 DROPPED = 0.005  # of the drawn negatives
 PRIOR = 0.0027  # the true share of needles among the drawn negatives
+NONE_HIDDEN = {"hidden_positives": 0.0}
 VARIANTS = {
     "fast": Variant("fast"),
     "fast: pairs of words": Variant("fast", {"pair_count": 2}),
     "fast: last weights, not their mean": Variant("fast", {"averaging": False}),
     "fast: terms deleted": Variant("fast", terms=True),
-    "fast: likely positives dropped": Variant("fast", unlabelled_positives="drop"),
-    "fast: negatives as probable (Elkan, Noto)": Variant("fast", unlabelled_positives="soft"),
-    "fast: nnPU as published, prior .0027": Variant("fast", prior=PRIOR, keep_mix=False),
-    "fast: nnPU as published, prior .03": Variant("fast", prior=0.03, keep_mix=False),
-    "fast: nnPU, prior .0027": Variant("fast", prior=PRIOR),
-    "fast: nnPU, prior .01": Variant("fast", prior=0.01),
-    "fast: nnPU, prior .03": Variant("fast", prior=0.03),
+    "fast: likely positives dropped": Variant("fast", NONE_HIDDEN, unlabelled_positives="drop"),
+    "fast: negatives as probable (Elkan, Noto)": Variant("fast", NONE_HIDDEN, unlabelled_positives="soft"),
+    "fast: no hidden positives": Variant("fast", NONE_HIDDEN),
+    "fast: nnPU as published, prior .0027": Variant("fast", NONE_HIDDEN, prior=PRIOR, keep_mix=False),
+    "fast: nnPU as published, prior .03": Variant("fast", NONE_HIDDEN, prior=0.03, keep_mix=False),
+    "fast: nnPU, prior .0027": Variant("fast", NONE_HIDDEN, prior=PRIOR),
+    "fast: nnPU, prior .01": Variant("fast", NONE_HIDDEN, prior=0.01),
+    "fast: nnPU, prior .03": Variant("fast", NONE_HIDDEN, prior=0.03),
     "accurate": Variant("accurate"),
     "accurate: no unlabelled texts": Variant("accurate", unlabelled=0),
     "accurate: 200,000 unlabelled texts": Variant("accurate", unlabelled=200_000),
@@ -88,6 +91,9 @@ VARIANTS = {
     "accurate: terms deleted": Variant("accurate", terms=True),
     "accurate: terms deleted from 60 %": Variant("accurate", {"term_deletion": 0.6}, terms=True),
     "accurate: mean of two networks": Variant("accurate", members=2),
+    "accurate: no hidden positives": Variant("accurate", NONE_HIDDEN),
+    "accurate: .01 hidden": Variant("accurate", {"hidden_positives": 0.01}),
+    "accurate: none hidden, positives weigh more": Variant("accurate", NONE_HIDDEN, positive_weight=1.5),
 }
 
 
@@ -161,6 +167,7 @@ class Run:
         parts = {name: self._part(name, config) for name in ("train", "validation")}
         if variant.unlabelled_positives:
             parts["train"] = self._not_all_negative(variant, parts, config)
+        parts["train"].weights[parts["train"].targets[:, 0] >= 1, 0] *= variant.positive_weight
         scores = []
         for member in range(variant.members):
             with non_negative(variant.prior, keep_mix=variant.keep_mix):
@@ -186,7 +193,9 @@ class Run:
         truth = targets.truth_of(part, self.tags)
         wanted, weights = targets.targets_of(part, truth, self.tags, config)
         if name == "train":
-            return targets.training_examples(part["text"].tolist(), wanted, weights, config)
+            training = targets.training_examples(part["text"].tolist(), wanted, weights, config)
+            drawn = (part["sample"] == "negative").to_numpy()
+            return targets.with_hidden_positives(training, drawn=drawn, share=config.hidden_positives)
         judged = targets.judged_weights(truth, weights)
         return fitting.Examples(text.Bags.of(part["text"].tolist()), wanted, judged)
 

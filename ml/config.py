@@ -36,6 +36,8 @@ class Config:
     # Drawn negatives, whose tags nobody judged, train every tag as absent with this weight: enough to keep tags away
     # from general tweets, too little to drown the judged ones. 0 to 1.
     negative_tags_weight: float = 0.05
+    # Share of DA that is taken to be among the drawn negatives, which nobody judged; 0: none. 0 to 0.02.
+    hidden_positives: float = 0.003
     term_pattern: str = ""  # RE2: the rule terms
     term_deletion: float = 0.3  # share of the texts from which they are deleted, anew in every epoch
     corpus_prior: float | None = None  # share of DA in the corpus; None: estimated

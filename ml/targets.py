@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from ml.config import ARCHITECTURES, Config
 MIN_TRAINING = 20  # judged texts in the train split; with fewer there is nothing to learn from
 # Drawn negatives on which the regression of a tag, ours and the baseline's, is trained.
 TAG_NEGATIVES = 20_000
+MOST_TAKEN_OFF = 0.1  # of the loss of a positive as a negative; measured up to here
 
 
 def check(examples: pd.DataFrame, tags: list[str], config: Config) -> None:
@@ -126,6 +128,27 @@ def training_examples(
     variant[differs] = len(texts) + np.arange(len(differs))
     variant[differs[without.lengths == 0]] = -1  # nothing would be left to learn from
     return fitting.Examples(bags.joined(without), targets, weights, variant)
+
+
+def with_hidden_positives(
+    training: fitting.Examples, *, drawn: NDArray[np.bool_], share: float
+) -> fitting.Examples:
+    """The same, where a share of the `drawn` negatives ([n]) is taken to be positive (Kiryo et al. 2017).
+
+    What these cost as negatives is known from the labelled positives, and is taken off: for each positive its loss as a
+    negative times `off`. With cross-entropy that is a target above 1 in place of 1, and a weight below 1:
+    w · l(1) − off · w · l(0) = (1 − off) · w · l(1 / (1 − off)). Their non-negativity holds by MOST_TAKEN_OFF.
+    """
+    positive = training.targets[:, 0] == 1
+    labelled = float(training.weights[positive, 0].sum())
+    unjudged = float(training.weights[drawn & ~positive, 0].sum())
+    if not (share and labelled and unjudged):
+        return training
+    off = min(share / (1 - share) * unjudged / labelled, MOST_TAKEN_OFF)
+    targets, weights = training.targets.copy(), training.weights.copy()
+    targets[positive, 0] = 1 / (1 - off)
+    weights[positive, 0] *= 1 - off
+    return replace(training, targets=targets, weights=weights)
 
 
 def mask(texts: Sequence[str], pattern: str) -> list[str]:

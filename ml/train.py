@@ -47,6 +47,7 @@ from ml.targets import (
     targets_of,
     training_examples,
     truth_of,
+    with_hidden_positives,
 )
 
 Progress = Callable[[dict[str, Any]], None]
@@ -96,6 +97,8 @@ def train(  # noqa: PLR0915 - the whole path, in order
     training = training_examples(
         [texts[i] for i in part["train"]], targets[part["train"]], weights[part["train"]], config
     )
+    drawn = (examples["sample"] == "negative").to_numpy()[part["train"]]
+    training = with_hidden_positives(training, drawn=drawn, share=config.hidden_positives)
     validation_texts = [texts[i] for i in part["validation"]]
     validation = fitting.Examples(
         text.Bags.of(validation_texts), targets[part["validation"]], judged_weights(truth, weights)[part["validation"]]
