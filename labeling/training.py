@@ -47,12 +47,14 @@ def start_training(
     goal: str = "f1",
     precision: float = 0.8,
     corpus_prior: float | None = None,
+    hidden_positives: float | None = None,
 ) -> ModelVersion:
     """A new version and its queued job (`version.job`). Raises AlreadyRunning while another training is.
 
     The caller enqueues the job. `activate`: score when trained, and activate when the scores are published. `goal`,
     `precision`: what the tags' thresholds are chosen for, as ml.calibration.Goal has them. `corpus_prior`: the share of
-    DA in the corpus, where it is known; None: as audits or the flagged list have it, or else estimated.
+    DA in the corpus, where it is known; None: as audits or the flagged list have it, or else estimated. `hidden_positives`: as ml.config.Config has it;
+    None: its default.
     """
     with transaction.atomic():
         job = jobs.create_job(Job.Kind.TRAIN, exclusive_key=EXCLUSIVE_KEY, user=user)
@@ -64,6 +66,7 @@ def start_training(
             "goal": goal,
             "precision": precision,
             "corpus_prior": corpus_prior,
+            "hidden_positives": hidden_positives,
         }
         job.save(update_fields=["detail"])
         return ModelVersion.objects.create(
@@ -124,8 +127,9 @@ def _train(version: ModelVersion, progress: Progress) -> None:
     from ml.config import Config
 
     progress.report(detail={"examples": len(snapshot.examples), "tags": len(snapshot.tags)})
+    asked = progress.job.detail
     wanted = {
-        name: progress.job.detail[name] for name in ("goal", "precision") if name in progress.job.detail
+        name: asked[name] for name in ("goal", "precision", "hidden_positives") if asked.get(name) is not None
     }
     stated = progress.job.detail.get("corpus_prior")
     # What judged tweets say of the corpus comes before what the model concludes of it.

@@ -9,6 +9,7 @@ PASSES = {"fast": 5, "accurate": 3}  # over the training texts
 TAGS_PASSES = 6  # the same where there is no verdict
 # Texts of the corpus whose mean probability is set to its share of DA: at .3 % their own DA texts are 180 give or take 7 %.
 PRIOR_SAMPLE = 60_000
+MOST_HIDDEN = 0.02
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Config:
     # Drawn negatives, whose tags nobody judged, train every tag as absent with this weight: enough to keep tags away
     # from general tweets, too little to drown the judged ones. 0 to 1.
     negative_tags_weight: float = 0.05
-    # Share of DA that is taken to be among the drawn negatives, which nobody judged; 0: none. 0 to 0.02.
-    hidden_positives: float = 0.003
+    # Share of DA that is taken to be among the drawn negatives, which nobody judged; 0: none.
+    hidden_positives: float = 0.003  # at most MOST_HIDDEN
     term_pattern: str = ""  # RE2: the rule terms
     term_deletion: float = 0.3  # share of the texts from which they are deleted, anew in every epoch
     corpus_prior: float | None = None  # share of DA in the corpus; None: estimated

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml import calibration, fitting, text
-from ml.config import ARCHITECTURES, Config
+from ml.config import ARCHITECTURES, MOST_HIDDEN, Config
 
 MIN_TRAINING = 20  # judged texts in the train split; with fewer there is nothing to learn from
 # Drawn negatives on which the regression of a tag, ours and the baseline's, is trained.
@@ -26,6 +26,10 @@ def check(examples: pd.DataFrame, tags: list[str], config: Config) -> None:
     if config.task not in ("verdict", "tags", "classes"):
         raise ValueError(f"Unknown task {config.task!r}: choose verdict, tags or classes.")
     calibration.Goal(config.goal, config.precision)  # raises
+    if not 0 <= config.hidden_positives <= MOST_HIDDEN:
+        raise ValueError(
+            f"hidden_positives is a share from 0 to {MOST_HIDDEN}, not {config.hidden_positives}."
+        )
     if config.task != "verdict" and config.architecture == "cascade":
         raise ValueError("A cascade ranks by the verdict, and there is none here: choose fast or accurate.")
     columns = [

@@ -73,10 +73,17 @@ def test_train_refuses_a_prior_that_is_no_share():
     assert not ModelVersion.objects.exists()
 
 
-def test_train_keeps_the_prior_that_was_stated():
+def test_train_refuses_more_hidden_positives_than_were_measured():
+    with pytest.raises(CommandError, match=r"from 0 to 0\.02"):
+        call_command("train", "--hidden-positives", "0.3")
+    assert not ModelVersion.objects.exists()
+
+
+def test_train_keeps_what_was_stated():
     with pytest.raises(CommandError, match="You need at least 50"):
-        output("train", "--corpus-prior", "0.003")
-    assert job_of(ModelVersion.objects.get()).detail["corpus_prior"] == 0.003
+        output("train", "--corpus-prior", "0.003", "--hidden-positives", "0.01")
+    detail = job_of(ModelVersion.objects.get()).detail
+    assert (detail["corpus_prior"], detail["hidden_positives"]) == (0.003, 0.01)
 
 
 def test_train_refuses_beside_another_training():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ml import targets, text
+from ml.config import Config
 from ml.fitting import Examples
 
 
@@ -54,3 +56,9 @@ def test_nothing_changes_where_nothing_is_hidden_or_nothing_was_drawn(drawn, sha
     assert (changed.targets == plain.targets).all()
     assert (changed.weights == plain.weights).all()
     assert (plain.targets[:, 0] <= 1).all()  # and what was given stays as it is
+
+
+@pytest.mark.tensorflow
+def test_more_hidden_positives_than_were_measured_are_refused():
+    with pytest.raises(ValueError, match=r"from 0 to 0\.02"):
+        targets.check(pd.DataFrame(), [], Config(hidden_positives=0.5))

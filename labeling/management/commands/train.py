@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from labeling import jobs, tasks, training
 from labeling.jobs import AlreadyRunning, Cancelled, Progress
 from labeling.models import Job, ModelVersion, ScoringRun
+from ml.config import MOST_HIDDEN
 
 
 class Command(BaseCommand):
@@ -45,6 +46,11 @@ class Command(BaseCommand):
             help="share of DA in the corpus where it is known, such as 0.003; default: as audits have it, or estimated",
         )
         parser.add_argument(
+            "--hidden-positives",
+            type=float,
+            help="share of DA taken to be among the drawn negatives, 0 to 0.02; 0 takes all of them for NDA (0.003)",
+        )
+        parser.add_argument(
             "--activate",
             action="store_true",
             help="score all tweets with it, then make it the active version",
@@ -55,6 +61,8 @@ class Command(BaseCommand):
             raise CommandError("--precision is a share above 0 and below 1, such as 0.8.")
         if options["corpus_prior"] is not None and not 0 < options["corpus_prior"] < 1:
             raise CommandError("--corpus-prior is a share above 0 and below 1, such as 0.003.")
+        if options["hidden_positives"] is not None and not 0 <= options["hidden_positives"] <= MOST_HIDDEN:
+            raise CommandError(f"--hidden-positives is a share from 0 to {MOST_HIDDEN}, such as 0.003.")
         try:
             version = training.start_training(
                 user=None,
@@ -66,6 +74,7 @@ class Command(BaseCommand):
                 goal=options["goal"],
                 precision=options["precision"],
                 corpus_prior=options["corpus_prior"],
+                hidden_positives=options["hidden_positives"],
             )
         except AlreadyRunning as error:
             raise CommandError(str(error)) from error
