@@ -13,14 +13,14 @@ run: environment  ## Start everything: services, database, demo, web, workers (P
 
 test: environment-dev  ## Run every test (ARGS="-k flagged" for some)
 	@sh scripts/chromium.sh
-	@exec $(PYTHON_) -m pytest $(ARGS)
+	@exec sh scripts/test.sh $(ARGS)
 
-test-fast: environment-dev  ## Run the tests that need no browser, TensorFlow, worker or server of their own
-	@exec $(PYTHON_) -m pytest -m "not browser and not tensorflow and not worker and not services" $(ARGS)
+test-fast: environment-dev  ## Run the quick tests that need no browser, TensorFlow, worker or server of their own
+	@exec sh scripts/test.sh --fast $(ARGS)
 
 test-external: environment-dev  ## Run every test against Debian's postgresql and redis-server
 	@sh scripts/chromium.sh
-	@exec $(PYTHON_) scripts/with_external_servers.py $(PYTHON_) -m pytest $(ARGS)
+	@exec $(PYTHON_) scripts/with_external_servers.py sh scripts/test.sh $(ARGS)
 
 lint: environment-dev  ## Style, types, templates, import contract, known vulnerabilities
 	@sh scripts/lint.sh

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,6 +160,28 @@ def machine() -> dict[str, Any]:
         "commit": commit(),
         **{name: _version(name) for name in ("tensorflow", "keras", "django", "pyarrow")},
         "load_before": os.getloadavg()[0],
+        "pace": pace(),
+    }
+
+
+def pace() -> dict[str, float]:
+    """Seconds of two fixed pieces of work, the best of three: to compare figures of different days and machines.
+
+    A loop in Python, and a sort of four million integers, which goes through memory.
+    """
+
+    def best(work: Callable[[], object]) -> float:
+        def once() -> float:
+            began = time.perf_counter()
+            work()
+            return time.perf_counter() - began
+
+        return round(min(once() for _ in range(3)), 3)
+
+    numbers = np.random.default_rng(1).integers(1 << 60, size=4_000_000)
+    return {
+        "python_loop": best(lambda: sum(number * number % 7 for number in range(2_000_000))),
+        "sort": best(lambda: np.sort(numbers)),
     }
 
 

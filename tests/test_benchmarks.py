@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODEL_STEPS = "train,score_two,disk,add"
 
 
+@pytest.mark.slow
 def test_the_corpus_says_exactly_how_many_duplicates_it_holds(tmp_path):
     made = corpus.make(tmp_path, rows=30_000, specific=2_000)
     table = pq.read_table(tmp_path / "general.parquet")
@@ -32,6 +33,7 @@ def test_the_corpus_says_exactly_how_many_duplicates_it_holds(tmp_path):
     assert 70 < pc.mean(pc.binary_length(table["text"])).as_py() < 90
 
 
+@pytest.mark.slow
 def test_equal_ids_have_equal_texts_across_chunks():
     tables = [table for table, _ in corpus.chunks(corpus.CHUNK + 60_000)]
     ids = pc.unique(pc.binary_join_element_wise(tables[1]["id"], ""))
@@ -42,6 +44,7 @@ def test_equal_ids_have_equal_texts_across_chunks():
     assert pc.all(pc.is_in(both[0].filter(again), value_set=pc.unique(both[1]))).as_py()
 
 
+@pytest.mark.slow
 def test_a_corpus_is_the_same_for_the_same_seed_and_begins_like_a_larger_one():
     def first_rows(rows, seed):
         return next(iter(corpus.chunks(rows, seed=seed)))[0].slice(0, 1_000)
@@ -50,6 +53,7 @@ def test_a_corpus_is_the_same_for_the_same_seed_and_begins_like_a_larger_one():
     assert not first_rows(1_000, 1).equals(first_rows(1_000, 2))
 
 
+@pytest.mark.slow
 def test_csv_and_parquet_hold_the_same_texts(tmp_path):
     corpus.make(tmp_path, rows=2_000, specific=500)
     strings = pyarrow.csv.ConvertOptions(column_types={"id": "string"})

@@ -37,6 +37,7 @@ def specific_rows(files: corpus.Files) -> list[dict]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_the_same_seed_writes_the_same_bytes_and_another_seed_does_not(tmp_path):
     def written(name: str, seed: int) -> list[bytes]:
         made = corpus.write_files(tmp_path / name, specific=50, general=300, seed=seed)
@@ -46,6 +47,7 @@ def test_the_same_seed_writes_the_same_bytes_and_another_seed_does_not(tmp_path)
     assert written("a", 1) != written("c", 2)
 
 
+@pytest.mark.slow
 def test_one_general_tweet_in_a_hundred_is_da_and_many_of_them_have_no_keyword(files, truth):
     hidden = [row for row in truth.values() if row["source"] == "general" and row["verdict"] == "DA"]
     assert len(hidden) == 100
@@ -55,6 +57,7 @@ def test_one_general_tweet_in_a_hundred_is_da_and_many_of_them_have_no_keyword(f
     assert sum(rules.matches_any(texts)) <= 70
 
 
+@pytest.mark.slow
 def test_the_specific_tweets_have_tags_and_about_half_are_nda(files, truth):
     rows = specific_rows(files)
     assert all(row["tags"] for row in rows)
@@ -73,6 +76,7 @@ def test_texts_are_distinct_even_without_links_handles_and_numbers(files):
         assert max(map(len, texts)) <= 280
 
 
+@pytest.mark.slow
 def test_general_authors_are_all_different_and_every_handle_and_link_is_invented(files):
     rows = general_rows(files)
     assert len({row["author"] for row in rows}) == len(rows)
@@ -81,6 +85,7 @@ def test_general_authors_are_all_different_and_every_handle_and_link_is_invented
         assert row["text"].count("https://") == row["text"].count("https://example.com/")
 
 
+@pytest.mark.slow
 def test_the_general_file_carries_no_tags_and_no_verdicts(files):
     assert {key for row in general_rows(files) for key in row} == {"id", "text", "author", "created_at"}
 
@@ -100,6 +105,7 @@ def small_demo(db, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_small_demo_is_imported_tagged_and_judged_mostly_right_and_made_only_once(small_demo):
     truth = corpus.read_truth(corpus.Files.under(small_demo).truth)
     assert Tweet.objects.filter(source=Source.SPECIFIC).count() == 300

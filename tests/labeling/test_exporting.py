@@ -90,6 +90,7 @@ def test_a_stream_is_written_in_place_of_a_file():
     assert out.getvalue() == b"a\r\nx\r\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
 def test_memory_does_not_grow_with_the_rows(tmp_path, name):
     rows = (("x" * 200, "y" * 200) for _ in range(60_000))

@@ -321,6 +321,7 @@ def test_a_file_of_a_header_alone_says_so(file):
     assert error_of(run(file("id,text\n"))) == "The file names its columns but has no rows."
 
 
+@pytest.mark.slow
 @own_process
 def test_a_file_that_breaks_off_keeps_the_rows_before(file, settings):
     import gzip
@@ -451,6 +452,7 @@ def test_a_lane_that_fails_stops_the_import_with_whole_batches_only(file, settin
     assert Tweet.objects.count() == row.imported == row.rows_read == 100
 
 
+@pytest.mark.slow
 @own_process
 @pytest.mark.django_db(transaction=True)
 def test_two_imports_of_one_file_at_once_add_it_once(file):

@@ -250,6 +250,7 @@ def test_a_closed_queue_hands_out_nothing_and_ends_its_claims(analyst):
     assert not queue.items.exclude(state="waiting").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_analysts_at_the_same_time_never_get_the_same_item(analyst, second_analyst, reviewer):
     """Three people with three tabs each, really at once: every item is judged once, by one of them."""

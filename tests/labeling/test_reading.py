@@ -206,6 +206,7 @@ def test_columns_without_or_with_the_same_name_stay_apart():
 # Bombs ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
 def test_a_bomb_is_stopped_early(pack):
     bomb = pack(b"id,text\n" + b"1," + b"0" * 100 * 1024 * 1024)
@@ -233,6 +234,7 @@ def test_parquet_that_declares_a_billion_rows_is_refused():
         read(out.getvalue(), wanted=["text"])
 
 
+@pytest.mark.slow
 def test_a_workbook_that_unpacks_to_too_much_is_refused():
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -250,6 +252,7 @@ def test_a_parquet_column_that_fills_the_memory_fails_in_the_child_alone(tmp_pat
         reader_process.first_rows(str(path), name="bomb.parquet")
 
 
+@pytest.mark.slow
 def test_fifty_damaged_parquet_files_each_give_a_clear_error_or_rows(tmp_path):
     whole = bytearray(parquet_bytes({"id": [str(n) for n in range(500)], "text": ["some words"] * 500}))
     randomly = random.Random(7)

@@ -577,6 +577,7 @@ def test_dropping_removes_every_trace_and_allows_a_new_run(version: ModelVersion
     assert Score.objects.filter(version=version).count() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_dropping_gives_way_to_readers_and_holds_none_of_them_up(
     version: ModelVersion, committed: None, monkeypatch: pytest.MonkeyPatch

@@ -234,6 +234,7 @@ def test_an_index_that_replaces_others_hides_nothing_while_it_is_built():
     assert search_index.coverage() is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_indexes")
 def test_a_cancel_stops_the_build_and_leaves_nothing():
     row = make_import()

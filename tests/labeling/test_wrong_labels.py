@@ -116,6 +116,7 @@ def test_the_page_starts_one_search(
     assert "Is it NDA (" in listed
 
 
+@pytest.mark.slow
 def test_pages_do_not_load_cleanlab():
     code = (
         "import os, django; os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'tests.settings'); django.setup();"

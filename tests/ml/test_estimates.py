@@ -110,6 +110,7 @@ def test_allocating_more_than_there_is_takes_all():
     assert estimates.allocate(cells, 1_000).tolist() == [30, 5]
 
 
+@pytest.mark.slow
 def test_the_intervals_hold_the_truth_in_about_95_of_100_audits():
     """benchmarks/audits.py in small. The bounds are wide: 150 audits tell little more."""
     kind = simulated.KINDS[1]
@@ -163,6 +164,7 @@ def test_it_refuses_a_recall_that_cannot_be(held_out, found):
         estimates.estimate_from_flagged(FLAGGED, held_out=held_out, found=found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "held_out", "tilt"),
     [(1_000, 400, 0.0), (200, 60, 0.0), (500, 200, 1.1)],

@@ -37,6 +37,7 @@ def shortened(words: list[str]) -> str:
     return " ".join(words)[: int(0.85 * len(" ".join(words)))] + "…"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("copy", "found"), [(retweeted, 0.99), (linked, 0.99), (changed, 0.75), (shortened, 0.9)]
 )
@@ -79,6 +80,7 @@ def test_agreement_estimates_the_jaccard_similarity():
     assert float(np.abs(estimate - truth).max()) < 0.3
 
 
+@pytest.mark.slow
 def test_one_text_fifty_thousand_times_is_one_group_in_linear_time():
     lines = [b"good morning everybody"] * 50_000 + normalise([" ".join(words) for words in invented(100)])
     compared = 0
@@ -99,6 +101,7 @@ def test_one_text_fifty_thousand_times_is_one_group_in_linear_time():
     assert (group[50_000:] == np.arange(50_000, 50_100)).all()
 
 
+@pytest.mark.slow
 def test_the_result_is_the_same_in_parts(monkeypatch):
     texts = [" ".join(words) for words in invented(500)]
     texts += [changed(words) for words in invented(500)]

@@ -30,6 +30,7 @@ def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.slow
 def test_the_documented_settings_pass_the_deployment_checks() -> None:
     done = manage(
         "check",
@@ -43,6 +44,7 @@ def test_the_documented_settings_pass_the_deployment_checks() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_without_https_the_deployment_checks_complain() -> None:
     assert manage("check", "--deploy", "--fail-level", "WARNING").returncode != 0
 
