@@ -129,7 +129,7 @@ def work(job: Job, progress: Progress, *, gives_way: bool = True) -> None:
 
     1. read and sign the texts; signatures go to files, where a later attempt goes on
     2. join what is alike, and what was one group before
-    3. write the group of each member of a group of two or more, where it changes
+    3. write the group of each member of a group of two or more, where it changes, and vacuum what changed
 
     With `gives_way` it makes room for any other job, waiting or running: nobody waits for this one.
     """
@@ -151,6 +151,12 @@ def work(job: Job, progress: Progress, *, gives_way: bool = True) -> None:
             signed.bands(), joined=_known_pairs(signed.ids()), tick=lambda band: compared(done=band)
         )
         counts = _write_groups(signed.ids(), parents, partial(report, stage="Writing groups"))
+    if counts["written"] and not connection.in_atomic_block:
+        # Counts of tweets read an index alone only where all rows of a page are of one age. Changed rows are too few
+        # of the table for autovacuum to come by itself.
+        progress.report(stage="Tidying")
+        with connection.cursor() as cursor:
+            cursor.execute("VACUUM (TRUNCATE OFF) labeling_tweet")
     by = Tweet.objects.filter(id=scope.last_id).values_list("import_id", flat=True).first()
     progress.report(detail={"last_import": by, "tweets": signed.count, **counts})
 

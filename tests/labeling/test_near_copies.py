@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from labeling import jobs, near_copies, score_tables, tasks
@@ -52,6 +53,17 @@ def test_near_copies_get_the_group_of_the_oldest_and_others_none():
     assert {name: job.detail[name] for name in ("tweets", "groups", "near_copies", "written")} == {
         "tweets": 4, "groups": 1, "near_copies": 3, "written": 3,
     }  # fmt: skip
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_it_changed_is_vacuumed():
+    """Counts of the home page read the index alone, and so only of pages that every reader may see."""
+    add(NEWS), add(NEWS + " today")
+    assert look().detail["written"] == 2
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT relpages, relallvisible FROM pg_class WHERE oid = 'labeling_tweet'::regclass")
+        pages, visible = cursor.fetchone()
+    assert pages == visible > 0
 
 
 def test_a_second_look_changes_nothing():
