@@ -14,8 +14,9 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from labeling import estimates
-from labeling.estimates import FEWEST, CannotEstimate, Progress
+from labeling import audit_samples, estimate_words, estimates
+from labeling.audit_samples import CannotEstimate, Progress
+from labeling.estimates import FEWEST
 from labeling.models import Audit, ModelVersion, Source, Split, Verdict
 from labeling.scoring import threshold_of
 from labeling.suggestions import published_version
@@ -83,7 +84,7 @@ def report(version: ModelVersion) -> FlaggedReport | None:
 
 def _reports(first: ModelVersion) -> Iterator[FlaggedReport]:
     """This version's, then those of the others, the newest first."""
-    every = sorted(estimates.audits_by_version().values(), key=lambda own: own[0].version_id != first.pk)
+    every = sorted(audit_samples.audits_by_version().values(), key=lambda own: own[0].version_id != first.pk)
     for audits in every[:VERSIONS_TRIED]:
         if found := _report(audits[0].version, audits):
             yield found
@@ -91,10 +92,10 @@ def _reports(first: ModelVersion) -> Iterator[FlaggedReport]:
 
 def _report(version: ModelVersion, audits: list[Audit]) -> FlaggedReport | None:
     try:
-        sample = [one for one in estimates.read_sample(version, audits) if one.is_flagged]
+        sample = [one for one in audit_samples.read_sample(version, audits) if one.is_flagged]
     except CannotEstimate:
         return None
-    progress = estimates.progress_of(sample)
+    progress = audit_samples.progress_of(sample)
     if progress.judged < FEWEST:
         return None
     cells = estimates.cells_of(estimates.parts_of(version, audits, sample), sample)
@@ -165,7 +166,7 @@ def known_share() -> KnownShare | None:
 
 def sentence(found: FlaggedReport) -> str:
     """What it means, in one or two sentences."""
-    da, share, count = settings.VERDICT_DA, estimates.share, estimates.count
+    da, share, count = settings.VERDICT_DA, estimate_words.share, estimate_words.count
     words = (
         f"Of the {found.flagged:,} general tweets that version {found.version.number} flags,"
         f" {share(found.precision)} are {da}."

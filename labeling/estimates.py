@@ -1,7 +1,7 @@
 """What the labels of audits say of the whole corpus: how many DA tweets there are, and how many a version finds.
 
-The sums are those of ml.estimates. Here is what they need: how the audits were drawn, what people said, and on which
-side of its threshold the version has each tweet.
+The sums are those of ml.estimates. Here is what they need: the strata of the audits, on which side of its threshold the
+version has each tweet, and what people said (labeling.audit_samples). labeling.estimate_words writes it down.
 """
 
 # ruff: noqa: S608 - what is put into SQL here is numbers and constants of this module
@@ -9,24 +9,20 @@ side of its threshold the version has each tweet.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from django.conf import settings
 from django.db import connection
-from django.db.models import Count
 
-from labeling.audits import stratum_place
+from labeling.audit_samples import CannotEstimate, Progress, Sampled, audits_for, progress_of, read_sample
 from labeling.marking import active_rules
-from labeling.models import Audit, ModelVersion, QueueItem, Source, Verdict
-from labeling.models.versions import LARGE
+from labeling.models import Audit, ModelVersion, Source, Verdict
 from labeling.score_tables import ScoreTables
 from labeling.scoring import threshold_of
-from labeling.snapshots import PEOPLE
 from labeling.suggestions import published_version, tag_limits
 from ml import estimates
 from ml.estimates import PLANNING_DRAWS, Cells, Estimates, Interval, Ints
@@ -35,55 +31,6 @@ FEWEST = 30  # judged tweets: below it, an interval would be all of the model an
 FEWEST_WITH_TAG = 10  # judged tweets with a tag: below it, nothing is said of the tag
 USABLE_PRIOR = 3.0  # a prevalence whose bounds are further apart than so many times is no prior
 MOST_FLAGGED = 500_000  # of another version, that are looked up one by one
-
-
-class CannotEstimate(Exception):
-    """The message says why not, and what to do."""
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """A tweet of an audit, with what people hold true of it and what the version says."""
-
-    tweet_id: int
-    stratum: int
-    state: str
-    verdict: int | None  # a person's; None: not judged
-    risk: float
-    is_flagged: bool
-    text: str
-    tag_ids: list[int] | None  # a person's; None: not judged
-    tag_bytes: bytes  # round(255 · P(tag)), in the order of version.tag_ids
-    is_of_whole: bool  # drawn by audits of all general tweets, and by none of the flagged alone
-
-    @property
-    def is_judged(self) -> bool:
-        return self.verdict in (Verdict.DA, Verdict.NDA)
-
-    @property
-    def is_left_open(self) -> bool:
-        """A person had it and could not, or would not, say."""
-        return self.verdict == Verdict.UNSURE or (
-            self.verdict is None and self.state == QueueItem.State.SKIPPED
-        )
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What became of the drawn tweets; each is counted once."""
-
-    drawn: int
-    judged: int  # DA or NDA
-    unsure: int
-    skipped: int
-
-    @property
-    def waiting(self) -> int:
-        return self.drawn - self.judged - self.unsure - self.skipped
-
-    @property
-    def left_out(self) -> int:
-        return self.unsure + self.skipped
 
 
 @dataclass(frozen=True)
@@ -191,92 +138,6 @@ def report(version: ModelVersion) -> Report | None:
     return result
 
 
-def audits_for(version: ModelVersion) -> list[Audit]:
-    """The audits, the newest first, of the version by whose scores most tweets were drawn and judged.
-
-    This version's own count twice: its own strata tell more of it. Audits of one version share their strata, so their
-    labels are put together. Those of another stay a random sample of the corpus, and serve. Audits of the flagged list
-    add to others, and say nothing of the corpus by themselves.
-    """
-    judged = QueueItem.objects.filter(queue__audit__isnull=False, state=QueueItem.State.DONE)
-    counts: dict[int, int] = dict(judged.values_list("queue__audit").annotate(n=Count("pk")).order_by())
-
-    def worth(own: list[Audit]) -> int:
-        n = sum(counts.get(audit.pk, 0) for audit in own if not audit.is_of_flagged)
-        return n * (2 if own[0].version_id == version.pk else 1)
-
-    of_whole = [own for own in audits_by_version().values() if not all(a.is_of_flagged for a in own)]
-    return max(of_whole, key=lambda own: (worth(own), own[0].pk), default=[])
-
-
-def audits_by_version() -> dict[int, list[Audit]]:
-    """{ModelVersion.id: its audits}, the newest first in both."""
-    every = Audit.objects.select_related("queue", "version").order_by("-id")
-    found: dict[int, list[Audit]] = {}
-    for audit in every.defer(*(f"version__{name}" for name in LARGE)):
-        found.setdefault(audit.version_id, []).append(audit)
-    return found
-
-
-def read_sample(version: ModelVersion, audits: Sequence[Audit]) -> list[Sampled]:
-    """The drawn tweets, each once, with the version's scores. One query, by keys.
-
-    Labels count in the order of the draw, up to the first tweet that waits: those known beyond it are known because
-    people met the tweets elsewhere, as the riskiest are met first, and would sway the figures.
-    """
-    if version.scores_published_at is None:
-        raise CannotEstimate(f"{version} has no published scores. Score the tweets with it first.")
-    people = [int(origin) for origin in PEOPLE]
-    queues = [audit.queue_id for audit in audits]
-    of_whole = [audit.queue_id for audit in audits if not audit.is_of_flagged]
-    rows = _rows(
-        f"""
-        WITH waiting AS (
-            SELECT queue_id, min(position) AS first FROM labeling_queueitem
-            WHERE queue_id = ANY(%s) AND state IN ('waiting', 'claimed') GROUP BY 1
-        )
-        SELECT DISTINCT ON (i.tweet_id) i.tweet_id, i.stratum, i.state,
-               CASE WHEN counts AND l.verdict_origin = ANY(%s) THEN l.verdict END, s.risk, s.risk >= %s::real, t.text,
-               CASE WHEN counts AND l.tags_origin = ANY(%s) THEN l.tag_ids END, s.tag_bytes,
-               i.queue_id = ANY(%s::bigint[])
-        FROM labeling_queueitem i
-        LEFT JOIN waiting w ON w.queue_id = i.queue_id
-        CROSS JOIN LATERAL (SELECT w.first IS NULL OR i.position < w.first AS counts) c
-        JOIN labeling_tweet t ON t.id = i.tweet_id
-        JOIN {ScoreTables(version.pk).score} s ON s.tweet_id = i.tweet_id
-        LEFT JOIN labeling_label l ON l.tweet_id = i.tweet_id
-        WHERE i.queue_id = ANY(%s)
-        ORDER BY i.tweet_id, i.queue_id = ANY(%s::bigint[]), i.queue_id
-        """,
-        [queues, people, threshold_of(version), people, of_whole, queues, of_whole],
-    )
-    return [
-        Sampled(
-            tweet_id,
-            stratum_place(stratum),
-            state,
-            verdict,
-            risk,
-            is_flagged,
-            text,
-            tag_ids,
-            bytes(tag_bytes),
-            is_of_whole,
-        )
-        for tweet_id, stratum, state, verdict, risk, is_flagged, text, tag_ids, tag_bytes, is_of_whole in rows
-    ]
-
-
-def progress_of(sample: Sequence[Sampled]) -> Progress:
-    unsure = sum(one.verdict == Verdict.UNSURE for one in sample)
-    return Progress(
-        drawn=len(sample),
-        judged=sum(one.is_judged for one in sample),
-        unsure=unsure,
-        skipped=sum(one.is_left_open for one in sample) - unsure,
-    )
-
-
 # Cells ----------------------------------------------------------------------------------------------------
 
 
@@ -326,17 +187,16 @@ def _crossed(version: ModelVersion, audit: Audit, sample: Sequence[Sampled]) -> 
 def _flagged_by_stratum(version: ModelVersion, audit: Audit) -> dict[int, tuple[int, float]]:
     """{stratum of the audit: (how many of its tweets the version flags, their mean risk)}"""
     edges = [stratum["low"] for stratum in audit.strata[1:]]
-    rows = _rows(
-        f"""
+    sql = f"""
         SELECT width_bucket(o.risk::float8, %s::float8[]), count(*), avg(s.risk)
         FROM {ScoreTables(version.pk).listed} s
         JOIN {ScoreTables(audit.version_id).score} o ON o.tweet_id = s.tweet_id
         WHERE s.risk >= {threshold_of(version)!r}::real AND s.source = %s AND s.tweet_id BETWEEN %s AND %s
         GROUP BY 1
-        """,
-        [edges, Source.GENERAL.value, audit.first_id, audit.last_id],
-    )
-    return {int(place): (int(n), float(mean)) for place, n, mean in rows}
+        """
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [edges, Source.GENERAL.value, audit.first_id, audit.last_id])
+        return {int(place): (int(n), float(mean)) for place, n, mean in cursor.fetchall()}
 
 
 def cells_of(parts: Sequence[Part], sample: Sequence[Sampled]) -> Cells:
@@ -468,77 +328,6 @@ def _beyond(cells: Cells, positives: Ints, parts: Sequence[Part], sample: Sequen
     return Beyond(found.positives, found.precision, found.recall, found.fn, judged_positive)
 
 
-# Words and tables -----------------------------------------------------------------------------------------
-
-
-def sentence(found: Report) -> str:
-    """What it means: "of about 31,000 (24,000–39,000) DA tweets, …"."""
-    assert found.found is not None
-    da, positives, recall = settings.VERDICT_DA, found.found.positives, found.found.recall
-    words = (
-        f"Of about {count(positives)} {da} tweets among {found.tweets:,} general tweets, the flagged list of"
-    )
-    words += f" version {found.version.number} holds {share(recall)}."
-    if found.found.precision:
-        words += f" Of what it flags, {share(found.found.precision)} is {da}."
-    return words
-
-
-def count(interval: Interval) -> str:
-    """31,000 (24,000–39,000), in steps of about a hundredth to a tenth of the width; one number where it is known."""
-    value, low, high = counted(interval)
-    return value if low == high else f"{value} ({low}\N{EN DASH}{high})"
-
-
-def counted(interval: Interval) -> tuple[str, str, str]:
-    """Value, low, high."""
-    step = 10 ** max(math.floor(math.log10(max(interval.width, 1))) - 1, 0)
-    return _three(interval, lambda number: f"{max(round(number / step) * step, 0):,}")
-
-
-def share(interval: Interval | None) -> str:
-    """71 % (58–82 %), with as many digits as the width deserves."""
-    if interval is None:
-        return "\N{EN DASH}"
-    points = 100 * interval.width
-    digits = min(max(math.ceil(-math.log10(points / 5)), 0), 4) if points else 1
-    value, low, high = _three(interval, lambda part: f"{part * 100:.{digits}f}")
-    sign = "\N{NO-BREAK SPACE}%"
-    return f"{value}{sign}" if low == high else f"{value}{sign} ({low}\N{EN DASH}{high}{sign})"
-
-
-def _three(interval: Interval, write: Callable[[float], str]) -> tuple[str, str, str]:
-    return write(interval.value), write(interval.low), write(interval.high)
-
-
-@dataclass(frozen=True)
-class MatrixCell:
-    interval: Interval
-    of_row: float  # its share
-    is_error: bool
-
-    @property
-    def heat(self) -> int:
-        return min(9, int(self.of_row * 10))
-
-    @property
-    def words(self) -> tuple[str, str, str]:
-        """Value, low, high."""
-        return counted(self.interval)
-
-
-def matrix(found: Estimates) -> list[list[MatrixCell]]:
-    """Rows: truly DA, truly NDA. Columns: flagged, not flagged."""
-    rows = ((found.tp, found.fn), (found.fp, found.tn))
-    return [
-        [
-            MatrixCell(cell, cell.value / max(row[0].value + row[1].value, 1), i != j)
-            for j, cell in enumerate(row)
-        ]
-        for i, row in enumerate(rows)
-    ]
-
-
 @dataclass(frozen=True)
 class Promise:
     """What so many labels are likely to buy, if the scores are about right."""
@@ -573,7 +362,7 @@ def as_json(found: Report) -> dict[str, Any]:
     }
 
 
-# For other modules ----------------------------------------------------------------------------------------
+# As data, and for other modules ----------------------------------------------------------------------------------------
 
 
 def audited_prevalence() -> Interval | None:
@@ -594,10 +383,3 @@ def audited_prevalence() -> Interval | None:
 def is_narrow(prevalence: Interval) -> bool:
     """Enough to be a prior."""
     return prevalence.high <= USABLE_PRIOR * prevalence.low
-
-
-def _rows(sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows

@@ -1,21 +1,20 @@
 #!/bin/sh
-# All tests: those that share nothing but the database server on several cores, then those that start servers, workers,
-# browsers and trainings, one after the other. Words after the command go to pytest, both times.
+# All tests: first those that share nothing but the database server, on several cores; then those that start servers,
+# workers and browsers, one after the other. Words after the command go to pytest, both times. --fast: quick ones alone.
 set -u
 cd "$(dirname "$0")/.."
-alone="browser or tensorflow or worker or services"
+alone="browser or worker or services"
 NONE_CHOSEN=5 # pytest's word for it
 
 run() { .venv/bin/python -m pytest "$@"; }
+run_side_by_side() { run -n logical --maxprocesses 4 "$@"; }
 
-case "${1:-}" in
-    --fast)
-        shift
-        run -n logical --maxprocesses 4 -m "not ($alone or slow)" "$@"
-        exit
-        ;;
-esac
-run -n logical --maxprocesses 4 -m "not ($alone)" "$@"
+if [ "${1:-}" = --fast ]; then
+    shift
+    run_side_by_side -m "not ($alone or tensorflow or slow)" "$@"
+    exit
+fi
+run_side_by_side -m "not ($alone)" "$@"
 first=$?
 [ $first -eq 2 ] && exit 2 # interrupted
 run -m "$alone" "$@"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django import template
 
-from labeling import estimates
+from labeling import estimate_words
 from ml.estimates import MOST_LABELS, Interval
 
 register = template.Library()
@@ -13,13 +13,13 @@ register = template.Library()
 @register.filter
 def tweets(interval: Interval | None) -> str:
     """31,000 (24,000–39,000); None → '–'."""
-    return "–" if interval is None else estimates.count(interval)
+    return "–" if interval is None else estimate_words.count(interval)
 
 
 @register.filter
 def share(interval: Interval | None) -> str:
     """71 % (58–82 %); None → '–'."""
-    return estimates.share(interval)
+    return estimate_words.share(interval)
 
 
 @register.filter

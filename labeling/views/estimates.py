@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from labeling import access, audits, corpus_share, estimates, reports
+from labeling import access, audit_samples, audits, corpus_share, estimate_words, estimates, reports
 from labeling.models import Audit, ModelVersion, Tag
 from labeling.models.versions import LARGE
 from labeling.queues import MAX_SIZE
@@ -81,7 +81,7 @@ def _estimates(version: ModelVersion) -> dict[str, Any]:
         }
     try:
         found = estimates.report(version)
-    except estimates.CannotEstimate as problem:
+    except audit_samples.CannotEstimate as problem:
         return context | {"problem": str(problem)}
     if found is None:
         return context | _promises(version)
@@ -89,8 +89,8 @@ def _estimates(version: ModelVersion) -> dict[str, Any]:
     if found.found is None:
         return context
     return context | {
-        "sentence": estimates.sentence(found),
-        "matrix": estimates.matrix(found.found),
+        "sentence": estimate_words.sentence(found),
+        "matrix": estimate_words.matrix(found.found),
         "hold_out": reports.hold_out(version),
         "tags": _named(found.tags),
     }

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
-from labeling import audits, estimates, queues, sampling, scoring, snapshots
+from labeling import audit_samples, audits, estimate_words, estimates, queues, sampling, scoring, snapshots
 from labeling.annotation import annotate, annotate_many
 from labeling.audits import stratum_place
 from labeling.models import Audit, Job, ModelVersion, Queue, QueueItem, Source, Tag, Tweet, Verdict
@@ -201,7 +201,7 @@ def test_a_judged_corpus_is_reported_as_it_is(analyst):
     assert (report.found.positives.low, report.found.positives.high) == (40, 40)
     assert report.found.recall.value == pytest.approx(tp / 40)
     assert report.found.fp.value == flagged.count() - tp
-    assert report.progress == estimates.Progress(drawn=200, judged=200, unsure=0, skipped=0)
+    assert report.progress == audit_samples.Progress(drawn=200, judged=200, unsure=0, skipped=0)
 
 
 @pytest.mark.django_db
@@ -215,7 +215,7 @@ def test_part_of_the_labels_gives_an_interval_around_the_truth(analyst):
     assert 5 < positives.width < 60
     assert abs(positives.value - 40) <= positives.width  # the interval itself leaves it out in 5 draws of 100
     assert report.progress.waiting == 150
-    assert "DA tweets among 400 general tweets" in estimates.sentence(report)
+    assert "DA tweets among 400 general tweets" in estimate_words.sentence(report)
 
 
 @pytest.mark.django_db
@@ -230,10 +230,10 @@ def test_what_people_judged_elsewhere_counts_when_its_turn_comes(analyst):
     before = audit.queue.items.filter(state="done").count()
     assert before > estimates.FEWEST
     first = audit.queue.items.filter(state="waiting").earliest("position")
-    sample = estimates.read_sample(version, [audit])
+    sample = audit_samples.read_sample(version, [audit])
     assert sum(one.is_judged for one in sample) == first.position - 1 < estimates.FEWEST
     judge(audit, analyst)
-    assert all(one.is_judged for one in estimates.read_sample(version, [audit]))
+    assert all(one.is_judged for one in audit_samples.read_sample(version, [audit]))
 
 
 @pytest.mark.django_db

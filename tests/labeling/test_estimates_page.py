@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.urls import reverse
 
-from labeling import audits, estimates
+from labeling import audits, estimate_words
 from labeling.models import Audit
 from ml.estimates import Interval
 from tests.factories import make_rule, make_tag
@@ -136,7 +136,7 @@ def test_the_label_page_of_an_audit_is_blind(client_of, analyst):
     ],
 )
 def test_counts_have_the_digits_that_their_interval_deserves(interval, written):
-    assert estimates.count(interval) == written
+    assert estimate_words.count(interval) == written
 
 
 @pytest.mark.parametrize(
@@ -149,4 +149,4 @@ def test_counts_have_the_digits_that_their_interval_deserves(interval, written):
     ],
 )
 def test_shares_have_the_digits_that_their_interval_deserves(interval, written):
-    assert estimates.share(interval) == written
+    assert estimate_words.share(interval) == written

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from labeling import audits, corpus_share, estimates
+from labeling import audit_samples, audits, corpus_share, estimate_words, estimates
 from labeling.models import ModelVersion
 from labeling.sampling import CannotDraw
 from labeling.suggestions import published_version
@@ -47,7 +47,7 @@ class Command(BaseCommand):
                 return None
             Path(options["json"]).write_text(text + "\n", encoding="utf-8")
         if found and found.found:
-            self.stdout.write(estimates.sentence(found))
+            self.stdout.write(estimate_words.sentence(found))
         if flagged:
             self.stdout.write(f"{corpus_share.sentence(flagged)} {corpus_share.assumption()}")
         return None
@@ -75,7 +75,7 @@ class Command(BaseCommand):
         """`is_needed`: an error where there is none, or none with figures."""
         try:
             found = estimates.report(version)
-        except estimates.CannotEstimate as error:
+        except audit_samples.CannotEstimate as error:
             if is_needed:
                 raise CommandError(str(error)) from error
             return None
