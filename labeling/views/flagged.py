@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from django import forms
@@ -216,7 +216,7 @@ class Line:
     id: str
     risk: str
     meter: str
-    tags: list[tuple[str, str]]  # name and probability
+    tags: SafeString  # with their probabilities
     url: str
     source: str
     posted_at: datetime | None  # local
@@ -226,6 +226,13 @@ class Line:
     verdict: str
     verdict_kind: str
     origin: str
+
+
+@lru_cache(maxsize=4_096)
+def tag_chip(name: str, probability: str) -> SafeString:
+    return format_html(
+        '<span class="tag" title="Probability {}">{} {}</span>', probability, name, probability
+    )
 
 
 def lines_of(rows: Sequence[flagged.Row], tag_names: dict[int, str], copies: dict[int, int]) -> list[Line]:
@@ -247,7 +254,9 @@ def lines_of(rows: Sequence[flagged.Row], tag_names: dict[int, str], copies: dic
                 id=str(row.tweet_id),
                 risk=flagged_tags.risk(row.risk),
                 meter=unlocalised(row.risk),
-                tags=[(tag_names[tag], f"{p:.2f}") for tag, p in row.tags if tag in tag_names],
+                tags=SafeString(
+                    "".join(tag_chip(tag_names[tag], f"{p:.2f}") for tag, p in row.tags if tag in tag_names)
+                ),
                 url=of_tweet.replace("/0/", number),
                 source=Source(row.source).label,
                 posted_at=posted_at,

@@ -20,8 +20,11 @@ MAX_NOTE = 2_000
 
 @dataclass(frozen=True)
 class TagChoice:
-    tag: Tag
-    value: str  # its id
+    """All that its button shows, as plain values: equal choices are written down alike (see labeling_tags.tag_choice)."""
+
+    value: str  # the tag's id
+    name: str
+    colour: str
     key: str  # "1", "shift+1", "shift+alt+1"; empty: none
     is_checked: bool
     probability: float | None = None  # by the model, where its suggestion is shown
@@ -90,8 +93,9 @@ def tag_choices(
         model = suggested.get(tag.pk)
         choices.append(
             TagChoice(
-                tag=tag,
                 value=str(tag.pk),
+                name=tag.name,
+                colour=tag.colour,
                 key=keys.get(tag.pk, ""),
                 is_checked=tag.pk in chosen,
                 probability=model.probability if model else None,
