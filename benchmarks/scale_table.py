@@ -105,7 +105,12 @@ def _page_lines(quiet: Any, busy: Any) -> list[Line]:
 def growth(small: Figures, large: Figures) -> list[Line]:
     """How figures grow from a smaller run to a larger one; at ten times the rows the limits are the issue's."""
     times = large["rows"] / small["rows"]
-    lines = []
+    paces = [run.get("machine", {}).get("pace", {}) for run in (small, large)]
+    lines = [
+        Line(f"the machine's own pace, {name}", paces[1][name] / paces[0][name], None, "×")
+        for name in paces[0]
+        if name in paces[1]
+    ]
     for step in ("import_general", "score_two", "score_one"):
         a, b = (run["steps"].get(step, {}).get("seconds") for run in (small, large))
         if a and b:
