@@ -29,6 +29,7 @@ class Batch:
     rows: list[Any]  # the bytes, in pieces, as they were prepared; in one piece when received
     rejected: list[tuple[int, str, str]] = field(default_factory=list)  # line number, reason, content
     undated: list[int] = field(default_factory=list)  # rows whose date could not be read
+    erased: list[int] = field(default_factory=list)  # rows of authors who were erased
     judged: list[int] = field(default_factory=list)  # rows with a verdict or tags, which follow
     verdicts: list[int | None] = field(default_factory=list)
     tags: list[list[str] | None] = field(default_factory=list)
@@ -43,7 +44,18 @@ class Batch:
         stream.flush()
 
 
-_PLAIN = ("start", "end", "fraction", "rejected", "undated", "judged", "verdicts", "tags", "new_tags")
+_PLAIN = (
+    "start",
+    "end",
+    "fraction",
+    "rejected",
+    "undated",
+    "erased",
+    "judged",
+    "verdicts",
+    "tags",
+    "new_tags",
+)
 
 
 def write_message(stream: IO[bytes], message: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.files import File
 from django.db import connection, transaction
 
-from labeling import jobs, search_index
+from labeling import erased, jobs, search_index
 from labeling.exporting import safe_cell
 from labeling.imports.mapping import BadCellError, Mapping, guess_mapping
 from labeling.imports.preparing import Cells
@@ -244,6 +244,7 @@ def _preparing(row: Import, mapping: Mapping, tags: tuple[str, ...]) -> Preparin
         mapping=mapping.as_json(),
         author_key=author_key(),
         known_tags=tags,
+        erased_authors=erased.authors(),
         verdict_words=verdict_words(),
         batch_rows=settings.IMPORT_BATCH_ROWS,
     )

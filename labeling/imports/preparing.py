@@ -49,6 +49,7 @@ class Job:
     mapping: dict[str, Any]
     author_key: str = ""  # secret of the installation
     known_tags: tuple[str, ...] = ()
+    erased_authors: tuple[str, ...] = ()  # their hashes, in hex: their rows are left out
     verdict_words: dict[str, int | None] = field(default_factory=dict)
     batch_rows: int = ROWS
 
@@ -145,6 +146,7 @@ class Preparer:
 
     def __init__(self, job: Job) -> None:
         self.job, self.cells = job, Cells(job)
+        self.erased = pa.array(map(bytes.fromhex, job.erased_authors), pa.binary())
         self.read = 0  # rows, rejected ones included
         self._begin()
 
@@ -205,6 +207,9 @@ class Preparer:
         rows, sure = self._read_columns(block)
         if not sure.all():
             rows = self._with_odd_rows(rows, sure, self._read_odd_rows(block, ~sure))
+        if len(self.erased):
+            gone = pc.is_in(rows["author"], value_set=self.erased).to_numpy(zero_copy_only=False)
+            self.batch.erased += (np.flatnonzero(gone) + self.count).tolist()
         keys = dedupe_keys(self.job.source, ids=rows["id"], texts=rows["text"])
         self.batch.undated += (np.flatnonzero(rows["undated"]) + self.count).tolist()
         written = copy_rows(
@@ -249,8 +254,16 @@ class Preparer:
             try:
                 found[row] = self.cells.read(cells)
             except BadCellError as error:
-                self._reject(int(block.numbers[row]), str(error), _content(cells))
+                content = "" if self._is_erased(cells) else _content(cells)
+                self._reject(int(block.numbers[row]), str(error), content)
         return found
+
+    def _is_erased(self, cells: list[Any]) -> bool:
+        """The author was: not even the list of rejected rows may hold what they wrote."""
+        if self.cells.author is None or cells[self.cells.author] in (None, ""):
+            return False
+        author = str(cells[self.cells.author]).encode(errors="replace").decode()
+        return self.cells.hasher.hash(author).hex() in self.job.erased_authors
 
     def _with_odd_rows(self, rows: Any, sure: Mask, found: dict[int, Prepared]) -> Any:
         odd = np.zeros(len(sure), bool)

@@ -16,6 +16,7 @@ from django.db.models import F
 from django.utils import timezone
 from numpy.typing import NDArray
 
+from labeling import erased
 from labeling.binary_copy import COPY_HEADER, COPY_TRAILER
 from labeling.imports.batches import Batch
 from labeling.imports.columns import bytes_of
@@ -78,6 +79,7 @@ class Writing:
     import_id: int
     tag_ids: dict[str, int]
     segment: int = 0  # of the full-text search
+    erased: int = 0  # rows that are left out because they were erased before
     keys: NDArray[np.int64] = field(init=False)  # of the rows to write, sorted
     rows: NDArray[np.int64] = field(init=False)  # of the batch, in the order of their keys
     brought: NDArray[np.int64] = field(init=False)  # sorted keys of all its rows
@@ -93,6 +95,18 @@ class Writing:
             new = keys[near] != self.keys
             self.keys, self.rows = self.keys[new], self.rows[new]
 
+    def leave_out_erased(self, cursor: Any) -> None:
+        """Rows that were erased before, themselves or with all of their author's."""
+        gone = np.zeros(len(self.keys), bool)
+        if self.batch.erased:
+            gone |= np.isin(self.rows, self.batch.erased)
+        marks = erased.known_marks(cursor)
+        if len(marks):
+            gone |= np.isin(erased.marks_of(self.keys), marks)
+        if gone.any():
+            self.keys, self.rows = self.keys[~gone], self.rows[~gone]
+        self.erased = int(gone.sum())
+
     def run_in_thread(self, before: Future[None] | None) -> None:
         try:
             self.run(before)
@@ -100,7 +114,7 @@ class Writing:
             connection.close()
 
     def run(self, before: Future[None] | None) -> None:
-        """Steps: leave out rows that are in, COPY the rest, annotate, derive labels, count, commit in order."""
+        """Steps: leave out rows that are in or were erased, COPY the rest, annotate, derive labels, count, commit in order."""
         batch = self.batch
         with transaction.atomic(), connection.cursor() as cursor:
             # A crash of the server may lose the last batches, but then their counts as well.
@@ -108,6 +122,8 @@ class Writing:
             cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [ADDING_LOCK])
             if len(batch.keys):
                 self.leave_out(_present(cursor, self.keys))
+                # After that question: a tweet that is erased in between is not in any more, but marked.
+                self.leave_out_erased(cursor)
                 cursor.copy_expert(
                     f"COPY labeling_tweet ({COPY_COLUMNS}) FROM STDIN (FORMAT binary)",
                     _Pieces(self._copied()),
@@ -177,7 +193,8 @@ class Writing:
         changed = Import.objects.filter(pk=self.import_id, rows_read=batch.start).update(
             rows_read=batch.end,
             imported=F("imported") + imported,
-            duplicates=F("duplicates") + len(batch.keys) - imported,
+            duplicates=F("duplicates") + len(batch.keys) - imported - self.erased,
+            erased=F("erased") + self.erased,
             rejected=F("rejected") + len(batch.rejected),
             undated=F("undated") + undated,
         )

@@ -2,6 +2,7 @@
 
 from labeling.models.annotations import Annotation, Label, Origin, Verdict
 from labeling.models.audit import AuditEvent
+from labeling.models.erased import ErasedAuthor, ErasedTweet
 from labeling.models.jobs import Job
 from labeling.models.queues import Audit, Queue, QueueItem
 from labeling.models.review import ReviewItem
@@ -15,6 +16,8 @@ __all__ = [
     "Annotation",
     "Audit",
     "AuditEvent",
+    "ErasedAuthor",
+    "ErasedTweet",
     "Example",
     "FlaggedWords",
     "Import",

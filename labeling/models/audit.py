@@ -1,4 +1,4 @@
-"""Audit events: exports, bulk actions, activations, deletions. Who, when, on what, how many."""
+"""Audit events: exports, bulk actions, activations, deletions, erasures. Who, when, on what, how many."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class AuditEvent(models.Model):
         REVIEW = "review", "Reviewed"
         ACTIVATE = "activate", "Activated a model version"
         DELETE = "delete", "Deleted"
+        ERASE = "erase", "Erased"
 
     action = models.CharField(max_length=16, choices=Action)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True)

@@ -51,6 +51,7 @@ class Job(models.Model):
         NEAR_COPIES = "near_copies", "Find near copies"
         EXPORT = "export", "Export"
         DELETE = "delete", "Delete an import"
+        ERASE = "erase", "Erase tweets"
         WRONG_LABELS = "wrong_labels", "Look for wrong labels"
 
     class State(models.TextChoices):

@@ -63,6 +63,14 @@ class Tweet(models.Model):
             models.Index(
                 fields=["group_hash", "id"], condition=Q(group_hash__isnull=False), name="tweet_group"
             ),
+            # Where an author's tweets may be: a Bloom filter for each range of pages. Small ranges, because a row that is
+            # added to a range with a filter pays for its size; most go to new pages, which have none before a vacuum.
+            BrinIndex(
+                fields=["author_hash"],
+                opclasses=["uuid_bloom_ops"],
+                pages_per_range=32,
+                name="tweet_author",
+            ),
             # A training reads all specific tweets: some 100,000 among 20 million.
             models.Index(fields=["id"], condition=Q(source=Source.SPECIFIC), name="tweet_specific"),
         ]
@@ -86,6 +94,7 @@ class Import(models.Model):
     imported = models.BigIntegerField(default=0)
     duplicates = models.BigIntegerField(default=0)
     rejected = models.BigIntegerField(default=0)
+    erased = models.BigIntegerField(default=0)  # left out: they, or their authors, were erased before
     undated = models.BigIntegerField(default=0)  # imported, but their date could not be read
     rejected_file = models.FileField(upload_to="rejected/", max_length=255, blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)

@@ -482,7 +482,7 @@ def test_the_command_ends_with_one_line_of_figures(file, capsys):
     call_command("import_tweets", file(numbered(30)), "--source", "general")
     *_, last = capsys.readouterr().out.strip().splitlines()
     assert last.startswith(
-        "imported 30, duplicates 0, rejected 0, without a readable date 0, rows read 30 in"
+        "imported 30, duplicates 0, rejected 0, erased before 0, without a readable date 0, rows read 30 in"
     )
     assert Tag.objects.count() == 2  # the first import creates its tags
 

@@ -108,7 +108,7 @@ class Command(BaseCommand):
             self._say(f"rejected rows: {row.rejected_file.path}")
         self.stdout.write(
             f"imported {row.imported:,}, duplicates {row.duplicates:,}, rejected {row.rejected:,}, "
-            f"without a readable date {row.undated:,}, rows read {row.rows_read:,} "
+            f"erased before {row.erased:,}, without a readable date {row.undated:,}, rows read {row.rows_read:,} "
             f"in {seconds:.1f} s ({rate:,.0f} rows/s)"
         )
         if job is None or job.state != Job.State.DONE:
