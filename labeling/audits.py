@@ -19,6 +19,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import connection, transaction
 from numpy.typing import NDArray
 
+from labeling.labels import hold_tweets
 from labeling.models import Audit, Job, ModelVersion, Queue, QueueItem, Source
 from labeling.queues import MAX_SIZE
 from labeling.sampling import CannotDraw
@@ -230,7 +231,8 @@ def _make_items(queue: Queue, planned: Plan, drawn: Sequence[Sequence[int]]) -> 
             [[tweet_id for ids in drawn for tweet_id in ids]],
         )
     }
-    order = [(tweet_id, h) for h, ids in enumerate(drawn) for tweet_id in ids]
+    there = hold_tweets([tweet_id for ids in drawn for tweet_id in ids])
+    order = [(tweet_id, h) for h, ids in enumerate(drawn) for tweet_id in ids if tweet_id in there]
     random.SystemRandom().shuffle(order)
     QueueItem.objects.bulk_create(
         [

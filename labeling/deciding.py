@@ -58,7 +58,9 @@ def decide(
 ) -> ReviewItem:
     """Decide one item. `verdict` and `tag_ids` belong to a correction; `chosen` is the judgement to approve,
     the label as it stands without it. Raises CannotDecide; the item is then as before."""
-    locked = ReviewItem.objects.select_for_update().get(pk=item.pk)
+    locked = ReviewItem.objects.select_for_update().filter(pk=item.pk).first()
+    if locked is None:
+        raise CannotDecide("The tweet was erased in the meantime, and its review with it.")
     if locked.state != State.OPEN:
         raise CannotDecide("A colleague has decided this item in the meantime. Nothing was changed.")
     judgement = None

@@ -16,7 +16,7 @@ from labeling.models import Origin, Verdict
 # would overwrite the label with its own half. So the tweets are locked first, in order of id, and the
 # statement below starts with a snapshot that is younger than the locks.
 LOCK = """
-SELECT count(*) FROM (
+SELECT set_config('labeling.locked', count(*)::text, true) FROM (
     SELECT 1 FROM labeling_tweet WHERE id = ANY(%(ids)s::bigint[]) ORDER BY id FOR NO KEY UPDATE
 ) AS locked;
 """
@@ -113,8 +113,28 @@ written AS (
                           excluded.is_disputed, excluded.annotators)
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM removed) + (SELECT count(*) FROM written)
+SELECT (SELECT count(*) FROM removed) + (SELECT count(*) FROM written), current_setting('labeling.locked')::int
 """
+
+
+class TweetsGone(Exception):
+    """Some of the tweets were erased a moment ago. Nothing may be kept of what was to be said of them."""
+
+    def __init__(self) -> None:
+        super().__init__("The tweet was erased a moment ago, so nothing was saved.")
+
+
+def hold_tweets(tweet_ids: Sequence[int]) -> set[int]:
+    """Those of the tweets that there are; none of them can go before the transaction ends.
+
+    For whoever writes of tweets that were read a while ago: of an erased one nothing may appear any more.
+    """
+    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM labeling_tweet WHERE id = ANY(%s::bigint[]) ORDER BY id FOR KEY SHARE",
+            [list(tweet_ids)],
+        )
+        return {tweet_id for (tweet_id,) in cursor.fetchall()}
 
 
 def derive_labels(tweet_ids: Sequence[int]) -> int:
@@ -125,6 +145,8 @@ def derive_labels(tweet_ids: Sequence[int]) -> int:
     - Verdict of analysts: the one with the most votes; a tie gives unsure. Tags: by more than half.
     - Disputed: the latest judgements of the analysts differ, and no review decided that part.
     - A tweet with nothing left loses its row. Rules that vote for no tag count as nothing.
+
+    Raises TweetsGone where there is no such tweet: roll back what was written of it. While it goes on, none can go.
     """
     if not tweet_ids:
         return 0
@@ -138,4 +160,7 @@ def derive_labels(tweet_ids: Sequence[int]) -> int:
     }
     with transaction.atomic(savepoint=False), connection.cursor() as cursor:
         cursor.execute(LOCK + DERIVE, parameters)  # each of the two has a snapshot of its own
-        return int(cursor.fetchone()[0])
+        changed, there = cursor.fetchone()
+    if there < len(set(tweet_ids)):
+        raise TweetsGone
+    return int(changed)

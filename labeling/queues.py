@@ -16,6 +16,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from labeling import annotation as annotating
+from labeling.labels import hold_tweets
 from labeling.models import Annotation, ModelVersion, Origin, Queue, QueueItem, Source, Tag
 from labeling.sampling import STRATEGIES, CannotDraw, Drawn, Order, Remainder, remainder_of
 from labeling.suggestions import published_version
@@ -95,7 +96,11 @@ def create_queue(
 
 
 def _add_items(queue: Queue, drawn: Sequence[Drawn], *, after: int) -> None:
-    """Behind the position `after`."""
+    """Behind the position `after`. Call it in a transaction."""
+    there = hold_tweets(
+        [one.tweet_id for one in drawn]
+    )  # a draw takes seconds; a tweet may be erased in the meantime
+    drawn = [one for one in drawn if one.tweet_id in there]
     QueueItem.objects.bulk_create(
         [
             QueueItem(
@@ -209,7 +214,9 @@ def claim_next(queue: Queue, user: User) -> QueueItem | None:
             if row is None:
                 return None
             item_id = row[0]
-    item = QueueItem.objects.select_related("tweet").get(pk=item_id)
+    item = QueueItem.objects.select_related("tweet").filter(pk=item_id).first()
+    if item is None:  # erased in this moment
+        return claim_next(queue, user)
     item.is_renewed = bool(own)
     return item
 

@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils import timezone
 
+from labeling.labels import hold_tweets
 from labeling.models import AuditEvent, ModelVersion, Origin, ReviewItem, Verdict
 
 BATCH = 10_000
@@ -112,17 +113,19 @@ def reason_for(facts: Facts, threshold: float | None) -> str | None:
     return None
 
 
+@transaction.atomic
 def send_to_review(
     tweet_ids: Sequence[int], *, by: User, note: str = "", audit_event: AuditEvent | None = None
 ) -> int:
     """Open an item for each tweet that has none open. Returns how many were opened."""
     before = ReviewItem.objects.open().filter(tweet_id__in=tweet_ids)
     waiting = set(before.values_list("tweet_id", flat=True))
+    there = hold_tweets(tweet_ids)
     note = f"{by.get_username()}: {note}" if note else f"Sent by {by.get_username()}"
     items = [
         ReviewItem(tweet_id=tweet_id, reason=Reason.SENT, note=note, audit_event=audit_event)
         for tweet_id in dict.fromkeys(tweet_ids)
-        if tweet_id not in waiting
+        if tweet_id not in waiting and tweet_id in there
     ]
     ReviewItem.objects.bulk_create(items, batch_size=BATCH, ignore_conflicts=True)
     return len(items)

@@ -23,7 +23,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from labeling.jobs import Progress, Superseded, create_job
-from labeling.labels import derive_labels
+from labeling.labels import TweetsGone, derive_labels
 from labeling.models import Job, Origin, Rule
 
 MAX_PATTERN_LENGTH = 500  # characters; also the width of the column
@@ -314,7 +314,10 @@ def apply_rules(job: Job, progress: Progress) -> None:
     first, last = _id_range()
     progress.report(stage="applying rules", total=max(0, last - first + 1))
     while True:
-        counts = _apply_batch(job, rules, after=job.detail["after"])
+        try:
+            counts = _apply_batch(job, rules, after=job.detail["after"])
+        except TweetsGone:  # one of them was erased between reading and writing: read again
+            continue
         if counts is None:
             break
         detail = {key: job.detail[key] + counts[key] for key in ("tweets", "matched", "written")}

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import connection
+from django.db import connection, transaction
 from numpy.typing import NDArray
 
 from labeling import jobs
 from labeling.jobs import JobError, Progress
+from labeling.labels import hold_tweets
 from labeling.models import Job, Origin, ReviewItem, Tag, Verdict
 from ml import groups
 
@@ -143,7 +144,10 @@ def _open(
         )
         for row, asked in questions.items()
     ]
-    ReviewItem.objects.bulk_create(items, ignore_conflicts=True)
+    with transaction.atomic():
+        there = hold_tweets([item.tweet_id for item in items])
+        items = [item for item in items if item.tweet_id in there]
+        ReviewItem.objects.bulk_create(items, ignore_conflicts=True)
     return len(items)
 
 

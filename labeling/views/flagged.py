@@ -28,6 +28,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from labeling import access, annotation, exporting_flagged, flagged, near_copies, review, search_index
 from labeling.flagged import Cursor, Filters, LabelState
+from labeling.labels import TweetsGone
 from labeling.models import AuditEvent, ModelVersion, Origin, Source, Tag, Verdict
 from labeling.templatetags import flagged_tags
 from labeling.templatetags.labeling_tags import unlocalised
@@ -330,20 +331,26 @@ def flagged_bulk(request: HttpRequest) -> HttpResponseBase:
         messages.warning(request, "Choose at least one tweet first.")
         return redirect(back)
     assert isinstance(request.user, User)
-    with transaction.atomic():
-        event = AuditEvent.objects.create(
-            action=AuditEvent.Action.BULK,
-            user=request.user,
-            detail={"page": "flagged", "choice": action, "filter": back.partition("?")[2]},
-            tweets=len(ids),
-        )
-        if action == "review":
-            changed = review.send_to_review(ids, by=request.user, audit_event=event)
-        else:
-            verdict = Verdict.DA if action == "da" else Verdict.NDA
-            changed = annotation.annotate_many(
-                tweet_ids=ids, annotator=request.user, verdict=verdict, audit_event=event
+    try:
+        with transaction.atomic():
+            event = AuditEvent.objects.create(
+                action=AuditEvent.Action.BULK,
+                user=request.user,
+                detail={"page": "flagged", "choice": action, "filter": back.partition("?")[2]},
+                tweets=len(ids),
             )
+            if action == "review":
+                changed = review.send_to_review(ids, by=request.user, audit_event=event)
+            else:
+                verdict = Verdict.DA if action == "da" else Verdict.NDA
+                changed = annotation.annotate_many(
+                    tweet_ids=ids, annotator=request.user, verdict=verdict, audit_event=event
+                )
+    except TweetsGone:
+        messages.warning(
+            request, "One of the tweets was erased a moment ago, so nothing was saved. Choose again."
+        )
+        return redirect(back)
     done = ACTIONS[action].format(DA=settings.VERDICT_DA, NDA=settings.VERDICT_NDA)
     text = f"{changed} tweet{'' if changed == 1 else 's'} {done}."
     if changed < len(ids):

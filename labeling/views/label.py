@@ -27,6 +27,7 @@ from labeling.views.judgement import JudgementForm, chosen_in, tag_choices, verd
 
 SALT = "labeling.label.shown"
 LOST, INVALID = 409, 422  # label.js swaps these answers in as well
+ERASED = "That tweet is gone: it was erased meanwhile, so nothing was saved. Here is the next one."
 # What keys do; label.js has the keys themselves.
 ACTIONS = [
     ("da", settings.VERDICT_DA),
@@ -128,6 +129,8 @@ def label_submit(request: HttpRequest, queue_id: int) -> HttpResponseBase:
                 seconds=shown.seconds,
             )
     except ClaimLost as problem:
+        if not QueueItem.objects.filter(pk=shown.item_id, queue=queue).exists():
+            return _next(request, queue, tags, problem=ERASED, status=LOST)
         return _same(request, queue, tags, shown, form, problem=str(problem), status=LOST)
     if not _is_htmx(request):
         return redirect("labeling:label", queue_id=queue.pk)
@@ -179,11 +182,19 @@ def label_renew(request: HttpRequest, queue_id: int) -> HttpResponseBase:
 # Rendering ------------------------------------------------------------------------------------------------
 
 
-def _next(request: HttpRequest, queue: Queue, tags: dict[int, Tag], *, said: str = "") -> HttpResponse:
+def _next(
+    request: HttpRequest,
+    queue: Queue,
+    tags: dict[int, Tag],
+    *,
+    said: str = "",
+    problem: str = "",
+    status: int = 200,
+) -> HttpResponse:
     """The user's next tweet of the queue, or the words for an empty one."""
     user = _user(request)
     item = queues.claim_next(queue, user)
-    context: dict[str, Any] = {"said": said}
+    context: dict[str, Any] = {"said": said, "problem": problem}
     if item is not None:
         suggestion = suggestion_for(item.tweet_id, queue.version, tags) if queue.shows_suggestion else None
         earlier = queues.earlier_choice(item, user)
@@ -193,7 +204,7 @@ def _next(request: HttpRequest, queue: Queue, tags: dict[int, Tag], *, said: str
         shown = Shown(item.pk, version_id, timezone.now(), until)
         context |= _task(item, tags, suggestion, verdict, chosen)
         context |= {"shown": shown.signed(user), "note": earlier.note if earlier else ""}
-    return _render(request, queue, context)
+    return _render(request, queue, context, status=status)
 
 
 def _same(

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from labeling import access, near_copies, review, search_index, tweets
 from labeling import annotation as annotating
+from labeling.labels import TweetsGone
 from labeling.marking import marked
 from labeling.models import Annotation, Origin, ReviewItem, Source, Tag, Tweet, Verdict
 from labeling.suggestions import published_version, suggestion_for
@@ -233,6 +234,7 @@ def _detail(
         "copies_cap": near_copies.COUNT_CAP,
         "review_item": ReviewItem.objects.open().filter(tweet=tweet).first(),
         "is_reviewer": access.has_role(request.user, "reviewer"),
+        "may_erase": access.has_role(request.user, "admin"),
         "next": safe_next(request),
     }
     return render(request, "labeling/tweet_detail.html", context, status=status)
@@ -276,14 +278,18 @@ def tweet_correct(request: HttpRequest, pk: int) -> HttpResponseBase:
     settles = "settle" in request.POST
     if settles and not access.has_role(request.user, "reviewer"):
         raise PermissionDenied("Only a reviewer can settle a label. Send the tweet to review instead.")
-    annotating.annotate(
-        tweet_id=tweet.pk,
-        annotator=request.user,  # type: ignore[arg-type]
-        verdict=form.cleaned_data["verdict"],
-        tag_ids=form.cleaned_data["tags"],
-        note=form.cleaned_data["note"],
-        origin=Origin.REVIEW if settles else Origin.ANALYST,
-    )
+    try:
+        annotating.annotate(
+            tweet_id=tweet.pk,
+            annotator=request.user,  # type: ignore[arg-type]
+            verdict=form.cleaned_data["verdict"],
+            tag_ids=form.cleaned_data["tags"],
+            note=form.cleaned_data["note"],
+            origin=Origin.REVIEW if settles else Origin.ANALYST,
+        )
+    except TweetsGone as gone:
+        messages.warning(request, str(gone))
+        return redirect("labeling:tweet-list")
     messages.success(request, "Settled." if settles else "Your judgement is saved.")
     return _back(request, pk)
 
@@ -309,7 +315,11 @@ def tweet_retract(request: HttpRequest, pk: int, annotation_id: int) -> HttpResp
     )
     if annotation.annotator_id != request.user.pk and not access.has_role(request.user, "reviewer"):
         raise PermissionDenied("You can take back your own judgements only. Ask a reviewer.")
-    annotating.retract(annotation, by=request.user)  # type: ignore[arg-type]
+    try:
+        annotating.retract(annotation, by=request.user)  # type: ignore[arg-type]
+    except TweetsGone as gone:
+        messages.warning(request, str(gone))
+        return redirect("labeling:tweet-list")
     messages.success(request, "Taken back. It stays in the history, struck through.")
     return _back(request, pk, stay=True)
 
