@@ -7,6 +7,7 @@ it says what was here, and who took it away.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,14 @@ RANGE = 10_000  # ids of one transaction: well under a second
 COUNT_CAP = 10_000  # beyond it the page says "10,000+"
 WAIT_SECONDS = 1
 # What a tweet's deletion must not meet half-way: each of these would write of a tweet that is gone.
-WRITERS = (Job.Kind.IMPORT, Job.Kind.RULES, Job.Kind.TRAIN, Job.Kind.SCORE, Job.Kind.NEAR_COPIES)
+WRITERS = (
+    Job.Kind.IMPORT,
+    Job.Kind.RULES,
+    Job.Kind.TRAIN,
+    Job.Kind.SCORE,
+    Job.Kind.NEAR_COPIES,
+    Job.Kind.WRONG_LABELS,
+)
 
 
 class CannotDelete(Exception):
@@ -136,28 +144,36 @@ def _wait_for_writers(progress: Progress) -> None:
 @transaction.atomic
 def delete_range(row: Import, first: int, last: int) -> int:
     """Delete the import's tweets among these ids, with all that hangs on them. How many tweets."""
-    found = Tweet.objects.select_for_update().filter(import_id=row.pk, id__range=(first, last)).order_by("id")
-    ids = list(found.values_list("id", flat=True))
+    found = Tweet.objects.filter(import_id=row.pk, id__range=(first, last))
+    return delete_tweets(list(found.values_list("id", flat=True)))
+
+
+def delete_tweets(ids: Sequence[int]) -> int:
+    """Delete tweets with all that hangs on them, also where a tweet itself is gone already. How many tweets.
+
+    Call it in a transaction. It locks what people work on in the order in which they do: an item, then its tweet.
+    """
     if not ids:
         return 0
-    for table in _score_tables(published=True):
+    for rows in (QueueItem.objects.filter(tweet_id__in=ids), Tweet.objects.filter(id__in=ids)):
+        list(rows.select_for_update().order_by("id").values_list("id", flat=True))  # type: ignore[attr-defined]
+    for table in score_tables_of_all(published=True):
         with connection.cursor() as cursor:
-            cursor.execute(f"DELETE FROM {table} WHERE tweet_id = ANY(%s)", [ids])  # noqa: S608 - a version's table
+            cursor.execute(f"DELETE FROM {table} WHERE tweet_id = ANY(%s)", [list(ids)])  # noqa: S608 - a version's table
     for model in (FlaggedWords, Example, ReviewItem, Label):
         _delete(model._default_manager.filter(tweet_id__in=ids))
     with pgtrigger.ignore("labeling.Annotation:append_only"):  # the judgements of a tweet go with the tweet
         _delete(Annotation.objects.filter(tweet_id__in=ids))
     _delete(QueueItem.objects.filter(tweet_id__in=ids))
-    _delete(Tweet.objects.filter(id__in=ids))
-    return len(ids)
+    return _delete(Tweet.objects.filter(id__in=ids))
 
 
-def _delete(rows: QuerySet[Any]) -> None:
+def _delete(rows: QuerySet[Any]) -> int:
     """One statement: Django would fetch the rows, and again what refers to them."""
-    rows._raw_delete(rows.db)
+    return int(rows._raw_delete(rows.db))
 
 
-def _score_tables(*, published: bool) -> list[str]:
+def score_tables_of_all(*, published: bool) -> list[str]:
     """Of all versions. Tables that were not published yet may lack their indexes."""
     names: list[str] = []
     for tables in map(ScoreTables, ModelVersion.objects.values_list("pk", flat=True)):
@@ -172,7 +188,7 @@ def _score_tables(*, published: bool) -> list[str]:
 
 def _sweep_unpublished() -> None:
     """Scores of a run that has stopped half-way, in one go: without an index, each range would read them all."""
-    for table in _score_tables(published=False):
+    for table in score_tables_of_all(published=False):
         with connection.cursor() as cursor:
             cursor.execute(
                 f"DELETE FROM {table} s WHERE NOT EXISTS (SELECT FROM labeling_tweet t WHERE t.id = s.tweet_id)"  # noqa: S608

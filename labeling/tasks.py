@@ -21,6 +21,7 @@ WORK = {
     Job.Kind.SEARCH: "labeling.search_building:work",
     Job.Kind.NEAR_COPIES: "labeling.near_copies:work",
     Job.Kind.DELETE: "labeling.tasks:delete_and_file",
+    Job.Kind.ERASE: "labeling.erasing:work",
     Job.Kind.TRAIN: "labeling.tasks:train_and_score",
     Job.Kind.SCORE: "labeling.scoring:work",
     Job.Kind.RULES: "labeling.rules:apply_rules",
@@ -66,7 +67,7 @@ def delete_and_file(job: Job, progress: Progress) -> None:
 
 
 # Jobs that take minutes while Postgres works, in a worker of their own: imports and training do not wait for them.
-BACKGROUND = {Job.Kind.SEARCH, Job.Kind.NEAR_COPIES, Job.Kind.DELETE}
+BACKGROUND = {Job.Kind.SEARCH, Job.Kind.NEAR_COPIES, Job.Kind.DELETE, Job.Kind.ERASE}
 
 
 def queue_of(kind: str) -> str:

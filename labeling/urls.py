@@ -4,6 +4,7 @@ from django.urls import path
 
 from labeling.views import (
     agreement,
+    erasing,
     estimates,
     flagged,
     flips,
@@ -70,6 +71,7 @@ urlpatterns = [
     path("tweets/<int:pk>/copies/", tweets.tweet_copies, name="tweet-copies"),
     path("tweets/<int:pk>/correct/", tweets.tweet_correct, name="tweet-correct"),
     path("tweets/<int:pk>/send/", tweets.tweet_send, name="tweet-send"),
+    path("tweets/<int:pk>/erase/", erasing.tweet_erase, name="tweet-erase"),
     path("tweets/<int:pk>/retract/<int:annotation_id>/", tweets.tweet_retract, name="tweet-retract"),
     # Queues and the label page
     path("queues/", queues.queue_list, name="queue-list"),

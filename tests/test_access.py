@@ -101,6 +101,7 @@ ROUTES: dict[str, Row] = {
     "labeling:tweet-copies": get("analyst", "/tweets/{tweet}/copies/"),
     "labeling:tweet-correct": post("analyst", "/tweets/{tweet}/correct/"),
     "labeling:tweet-send": post("analyst", "/tweets/{tweet}/send/"),
+    "labeling:tweet-erase": get("admin", "/tweets/{tweet}/erase/", also_posts=True),
     "labeling:tweet-retract": post("analyst", "/tweets/{tweet}/retract/{annotation}/"),
     "labeling:queue-list": get("analyst", "/queues/"),
     "labeling:queue-new": get("reviewer", "/queues/new/", also_posts=True),

@@ -106,7 +106,7 @@ def test_everything_that_hangs_on_its_tweets_goes_and_nothing_else(two_imports):
     assert len(left) == 3
     for model in HANGING:
         assert set(model.objects.values_list("tweet_id", flat=True)) == left, model
-    for table in deleting._score_tables(published=True) + deleting._score_tables(published=False):
+    for table in deleting.score_tables_of_all(published=True) + deleting.score_tables_of_all(published=False):
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT array_agg(DISTINCT tweet_id) FROM {table}")
             assert set(cursor.fetchone()[0]) == left, table
