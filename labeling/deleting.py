@@ -156,7 +156,7 @@ def delete_tweets(ids: Sequence[int]) -> int:
     if not ids:
         return 0
     for rows in (QueueItem.objects.filter(tweet_id__in=ids), Tweet.objects.filter(id__in=ids)):
-        list(rows.select_for_update().order_by("id").values_list("id", flat=True))  # type: ignore[attr-defined]
+        list(rows.select_for_update().order_by("id").values_list("id", flat=True))
     for table in score_tables_of_all(published=True):
         with connection.cursor() as cursor:
             cursor.execute(f"DELETE FROM {table} WHERE tweet_id = ANY(%s)", [list(ids)])  # noqa: S608 - a version's table

@@ -49,7 +49,8 @@ def keyed_marks(keys: NDArray[np.int64], secret: bytes) -> NDArray[np.int64]:
             _sip_round(*state)
         if word is not None:
             state[0] ^= word
-    return (state[0] ^ state[1] ^ state[2] ^ state[3]).view(np.int64)
+    marks: NDArray[np.int64] = (state[0] ^ state[1] ^ state[2] ^ state[3]).view(np.int64)
+    return marks
 
 
 SIP = (0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573)
