@@ -32,7 +32,12 @@ SORTED_UP_TO = (
     25_000  # listed tweets in a range of dates, or with some words, that are all read and sorted: 1.5 µs each
 )
 RARE_SOURCE = 0.05  # share of the flagged tweets below which a source bounds more than a tag
-LOOKUP_WINDOWS = (2_000, 2_000, 4_000, 14_000)  # candidates tried at once, the small windows first: 3 to 5 µs each
+LOOKUP_WINDOWS = (
+    2_000,
+    2_000,
+    4_000,
+    14_000,
+)  # candidates tried at once, the small windows first: 3 to 5 µs each
 
 Cursor = tuple[float, int]  # risk and tweet id of the row that a page begins after
 

@@ -28,60 +28,6 @@ def hashed(names: Iterable[bytes | memoryview]) -> NDArray[np.int64]:
     return np.frombuffer(digests, dtype="<i8").astype(np.int64)
 
 
-def keyed_marks(keys: NDArray[np.int64], secret: bytes) -> NDArray[np.int64]:
-    """SipHash-2-4 of 64-bit keys under a secret of 16 bytes (Aumasson and Bernstein 2012): without the secret nobody
-    can tell which key a mark is of.
-
-    By whole columns: an import looks at every row of every file, and hashlib takes a call for each.
-    """
-    first, second = np.frombuffer(secret, dtype="<u8").astype(np.uint64)
-    words = keys.astype(np.int64).view(np.uint64)
-    state = [
-        np.full(len(words), word) ^ np.uint64(start)
-        for word, start in zip([first, second] * 2, SIP, strict=True)
-    ]
-    for word, rounds in ((words, 2), (np.uint64(8 << 56), 2), (None, 4)):
-        if word is None:
-            state[2] ^= np.uint64(0xFF)
-        else:
-            state[3] ^= word
-        for _ in range(rounds):
-            _sip_round(*state)
-        if word is not None:
-            state[0] ^= word
-    marks: NDArray[np.int64] = (state[0] ^ state[1] ^ state[2] ^ state[3]).view(np.int64)
-    return marks
-
-
-SIP = (0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573)
-
-
-def _sip_round(
-    a: NDArray[np.uint64], b: NDArray[np.uint64], c: NDArray[np.uint64], d: NDArray[np.uint64]
-) -> None:
-    """In place, modulo 2^64."""
-    a += b
-    c += d
-    _rotate(b, 13)
-    _rotate(d, 16)
-    b ^= a
-    d ^= c
-    _rotate(a, 32)
-    c += b
-    a += d
-    _rotate(b, 17)
-    _rotate(d, 21)
-    b ^= c
-    d ^= a
-    _rotate(c, 32)
-
-
-def _rotate(values: NDArray[np.uint64], bits: int) -> None:
-    high = values >> np.uint64(64 - bits)
-    values <<= np.uint64(bits)
-    values |= high
-
-
 class AuthorHasher:
     """A keyed hash (HMAC-SHA-256): the same author has the same hash, and without the key nobody can test a name.
 

@@ -1,9 +1,5 @@
-"""Marks of what was erased, so that imports leave it out; and an index that finds an author's tweets.
+"""Marks of what was erased, so that imports leave it out."""
 
-The index reads the table of tweets once: about a minute at 20 million. It takes 20 MB there.
-"""
-
-import django.contrib.postgres.indexes
 import django.db.models.deletion
 from django.db import migrations, models
 
@@ -78,12 +74,6 @@ class Migration(migrations.Migration):
                     ("wrong_labels", "Look for wrong labels"),
                 ],
                 max_length=16,
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="tweet",
-            index=django.contrib.postgres.indexes.BrinIndex(
-                fields=["author_hash"], name="tweet_author", opclasses=["uuid_bloom_ops"], pages_per_range=32
             ),
         ),
         migrations.AddField(

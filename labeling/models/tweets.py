@@ -63,14 +63,6 @@ class Tweet(models.Model):
             models.Index(
                 fields=["group_hash", "id"], condition=Q(group_hash__isnull=False), name="tweet_group"
             ),
-            # Where an author's tweets may be: a Bloom filter for each range of pages. Small ranges, because a row that is
-            # added to a range with a filter pays for its size; most go to new pages, which have none before a vacuum.
-            BrinIndex(
-                fields=["author_hash"],
-                opclasses=["uuid_bloom_ops"],
-                pages_per_range=32,
-                name="tweet_author",
-            ),
             # A training reads all specific tweets: some 100,000 among 20 million.
             models.Index(fields=["id"], condition=Q(source=Source.SPECIFIC), name="tweet_specific"),
         ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import template
 from django.conf import settings
@@ -12,9 +13,6 @@ from django.utils.safestring import SafeString
 
 from labeling import near_copies, search_index
 from labeling.models import Verdict
-
-if TYPE_CHECKING:
-    from labeling.views.judgement import TagChoice
 
 register = template.Library()
 
@@ -61,13 +59,13 @@ def verdict_class(verdict: int | None) -> str:
 
 
 @register.simple_tag
-def tag_choice(choice: TagChoice, show_keys: bool | str = False) -> SafeString:
-    """The button of a tag on pages where people judge: 25 of them were a fifth of the label page's time."""
+def tag_choice(choice: Hashable, show_keys: bool | str = False) -> SafeString:
+    """The button of a tag (views.judgement.TagChoice) where people judge: 25 of them were a fifth of the label page's time."""
     return _tag_choice(choice, bool(show_keys))
 
 
 @lru_cache(maxsize=4_096)
-def _tag_choice(choice: TagChoice, show_keys: bool) -> SafeString:
+def _tag_choice(choice: Hashable, show_keys: bool) -> SafeString:
     return render_to_string("labeling/_tag_choice.html", {"choice": choice, "show_keys": show_keys})
 
 

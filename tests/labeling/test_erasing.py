@@ -33,7 +33,7 @@ from labeling import (
     tweets,
 )
 from labeling.annotation import annotate, annotate_many
-from labeling.identity import dedupe_keys, keyed_marks
+from labeling.identity import dedupe_keys
 from labeling.imports import importing
 from labeling.labels import TweetsGone, derive_labels
 from labeling.models import (
@@ -580,13 +580,6 @@ def test_marks_say_nothing_without_the_secret(tmp_path, settings):
     assert not marks & set(erased.marks_of(keys).tolist())
 
 
-def test_marks_are_siphash():
-    """The vector of its authors: the key 00 … 0f, the message 00 … 07."""
-    key = np.frombuffer(bytes(range(8)), "<i8")
-    (mark,) = keyed_marks(key, bytes(range(16)))
-    assert int(mark).to_bytes(8, "little", signed=True).hex() == "6224939a79f5f593"
-
-
 REJECTED = "\n".join(
     [
         "id,text,user",
@@ -671,16 +664,6 @@ def test_the_page_says_what_goes_and_what_is_not_reached(judged, client_of, admi
         assert unreached in content
     assert "Its author is not known" in content
     assert tweet.text not in content
-
-
-def test_the_page_counts_the_authors_tweets_up_to_a_cap(client_of, admin, monkeypatch):
-    author = erasing.author_of("ann")
-    tweet, *_ = [make_tweet(author_hash=author) for _ in range(4)]
-    assert "author too: 4 in all" in client_of(admin).get(path_of(tweet)).content.decode()
-    monkeypatch.setattr(erasing, "COUNT_CAP", 3)
-    assert "author too: 3+ in all" in client_of(admin).get(path_of(tweet)).content.decode()
-    monkeypatch.setattr(erasing, "count_of", lambda author: None)
-    assert "was not counted" in client_of(admin).get(path_of(tweet)).content.decode()
 
 
 def test_the_page_names_uploads_that_wait(client_of, admin):

@@ -42,10 +42,7 @@ class Command(BaseCommand):
             if not options["author"].strip():
                 raise CommandError("The author's name is empty.")
             author = erasing.author_of(options["author"])
-            count = erasing.count_of(author)
-            self.stderr.write(
-                f"the author: {'not counted' if count is None else erasing.shown(count)} tweets"
-            )
+            self.stderr.write(f"the author: {erasing.count_of(author):,} tweets")
         else:
             ids = erasing.posts_of([tweet_id for name in options["tweet"] for tweet_id in self._find(name)])
             for tweet in Tweet.objects.filter(pk__in=ids):
