@@ -141,6 +141,7 @@ def work(job: Job, progress: Progress) -> None:
     rows = _clean_rejected(author, progress.report)
     _record(job, what="author" if author else "tweets")
     job.detail = {"rejected_rows": rows}  # whom it was about is nobody's business any more
+    progress.report(stage="Tweets erased", done=job.done)
 
 
 def _ids_of(author: uuid.UUID) -> list[int]:
