@@ -333,8 +333,9 @@ def test_labels_of_the_flagged_sharpen_another_audit(analyst):
     assert after is not None
     assert after.found is not None
     assert after.found.precision is not None
-    assert after.progress.judged > before.progress.judged + 100
-    assert after.found.precision.width < 0.8 * before.found.precision.width
+    judged = [sum(row.judged for row in report.strata if row.flagged) for report in (before, after)]
+    assert judged[1] > judged[0] + 100
+    assert after.found.precision.width < 0.13  # of 30 labels it would be .2 for the true .13, and varies
 
 
 @pytest.mark.django_db
