@@ -10,7 +10,7 @@ from django.utils import timezone
 from labeling import jobs
 from labeling.annotation import annotate
 from labeling.models import Job, ModelVersion, Queue, QueueItem, Rule, Source, Verdict
-from labeling.overview import overview
+from labeling.overview import Overview, Tally, overview
 from tests.factories import make_import, make_tag, make_tweet
 
 pytestmark = pytest.mark.django_db
@@ -87,6 +87,18 @@ def test_it_shows_what_the_active_model_claims_and_on_which_sample(client_of, an
     assert "0.850" in page
     assert "All held-out tweets" not in page, "a sample without positives claims nothing"
     assert "Does it find tweets that use none of my keywords?" in page
+
+
+@pytest.mark.parametrize(("n", "written"), [(105_000, "105,000"), (20_100_000, "20.1 million")])
+def test_an_estimate_of_the_tweets_can_be_read(client_of, analyst, monkeypatch, n, written):
+    import_both()
+    monkeypatch.setattr(
+        Overview,
+        "tweets",
+        property(lambda self: Tally(n, "estimate"), lambda self, value: None),
+        raising=False,
+    )
+    assert f'<span class="tile-value">{written}</span>' in client_of(analyst).get("/").content.decode()
 
 
 def test_it_shows_what_runs_and_what_waits(client_of, analyst, reviewer):
