@@ -109,6 +109,13 @@ def test_the_list_of_queues_takes_few_queries_however_many_there_are(
     assert content.count("<strong>1</strong> of 3 done · 1 waiting · 1 in hand · 1 by me") == 1
 
 
+def test_there_is_nothing_to_start_in_a_finished_queue(client_of, analyst):
+    make_queue().items.update(state="done")
+    content = client_of(analyst).get(reverse("labeling:queue-list")).content.decode()
+    assert "Start labeling" not in content
+    assert ">Open<" in content
+
+
 def test_an_empty_list_of_queues_says_what_a_queue_is(client_of, analyst):
     assert "Ask a reviewer" in client_of(analyst).get(reverse("labeling:queue-list")).content.decode()
 
