@@ -3,12 +3,15 @@
     python benchmarks/ablation.py --specific specific.csv --general general.parquet --needles needles.csv \
         --seeds 1,2,3 --json ablation.json
     python benchmarks/ablation.py … --only "accurate,accurate: no pre-training"       # some of the variants
+    python benchmarks/ablation.py … --keywords --drawn-without --only "accurate,accurate: terms deleted"
     python benchmarks/ablation.py --list
 
 The library alone, the verdict alone: tags are learned beside it but not judged. All needles and --sample random other
 posts are ranked; the others count for all of their kind, so that the average precision is an estimate of that over all
 posts. Beside it TF-IDF + logistic regression (C = 3) of the same run, on the same posts. Data as in
-benchmarks/needles.py. Each line: the average precision over that of the linear model, mean and standard deviation over the
+benchmarks/needles.py. With --keywords the network and the linear model learn from specific posts with one of the keywords alone,
+as tweets are that were collected by keyword; with --drawn-without too, the drawn posts have none, as the product draws them.
+Each line: the average precision over that of the linear model, mean and standard deviation over the
 seeds; the same beyond the keywords; CPU seconds of training, pre-training included.
 """
 
@@ -103,6 +106,7 @@ class Data:
 
     specific: pd.DataFrame
     general: pd.DataFrame
+    drawable: pd.DataFrame  # those of them that negatives are drawn from
     splits: np.ndarray  # of the general posts
     keywords: list[str]
     judged: np.ndarray  # rows of general: all needles and the sample
@@ -128,8 +132,13 @@ def read(options: argparse.Namespace) -> Data:
     judged = np.concatenate([np.flatnonzero(found), np.sort(sample)])
     is_needle = found[judged]
     keywords = needles.keywords(specific, general)
+    drawable = general
+    if options.keywords:
+        specific = specific[~needles.without(keywords, specific["text"])].reset_index(drop=True)
+    if options.drawn_without:
+        drawable = general[needles.without(keywords, general["text"])].reset_index(drop=True)
     return Data(
-        specific, general, groups.splits_of(groups.text_keys(general["text"].tolist())), keywords, judged,
+        specific, general, drawable, groups.splits_of(groups.text_keys(general["text"].tolist())), keywords, judged,
         text.Bags.of(general["text"].iloc[judged].tolist()), is_needle,
         np.where(is_needle, 1.0, len(others) / len(sample)), needles.without(keywords, general["text"].iloc[judged]),
     )  # fmt: skip
@@ -145,7 +154,7 @@ class Run:
         self.data = data
         self.seed = seed
         rng = np.random.default_rng(seed)
-        self.examples, self.tags = needles.library_examples(data.specific, data.general, NEGATIVES, rng)
+        self.examples, self.tags = needles.library_examples(data.specific, data.drawable, NEGATIVES, rng)
         self.unlabelled = needles.sample_of(data.general, data.splits == "train", needles.UNLABELLED, rng)
         rng.shuffle(self.unlabelled)
         self.vectors: dict[int, tuple[pretraining.WordVectors, float]] = {}
@@ -284,6 +293,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--only", help="variants, separated by commas")
+    parser.add_argument(
+        "--keywords", action="store_true", help="learn from specific posts with a keyword alone"
+    )
+    parser.add_argument("--drawn-without", action="store_true", help="draw negatives without a keyword alone")
     parser.add_argument("--list", action="store_true", help="name the variants")
     parser.add_argument(
         "--sample", type=int, default=200_000, help="posts that are ranked beside the needles"
@@ -299,7 +312,8 @@ def main() -> None:
     chosen = chosen_of(options.only, VARIANTS)
     data = read(options)
     result: dict[str, Any] = {
-        "machine": measuring.machine(), "commit": measuring.commit(), "sample": options.sample, "keywords": data.keywords,
+        "machine": measuring.machine(), "commit": measuring.commit(), "sample": options.sample,
+        "keywords": data.keywords, "by_keyword": options.keywords, "drawn_without": options.drawn_without, "specific": len(data.specific),
         "variants": {name: asdict(VARIANTS[name]) for name in chosen}, "seeds": {},
     }  # fmt: skip
     for seed in map(int, options.seeds.split(",")):
