@@ -461,7 +461,7 @@ ORIGIN_WORDS = {
     "import": "came with the import",
     "rule": "from the rules alone",
     "assumed": "specific tweet, assumed, judged by nobody",
-    "drawn": "general tweet that no rule matches, drawn at random, judged by nobody",
+    "drawn": "general tweet, drawn at random, judged by nobody",
 }
 
 

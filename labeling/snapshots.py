@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -59,18 +59,17 @@ class Snapshot:
 
 @dataclass
 class Draw:
-    """General tweets drawn as negatives, and what was met on the way."""
+    """General tweets drawn as negatives, in COLUMNS, and whether a rule matches each."""
 
-    rows: list[tuple[Any, ...]]
-    looked_at: int = 0
-    matched_rule: int = 0
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    matches: list[bool] = field(default_factory=list)
 
 
 def build(*, negatives: int, seed: int, tick: Tick) -> Snapshot:
     """Reads the database; writes nothing. JobError when there is too little to learn from.
 
     1. tweets with a label, and specific tweets without a verdict, which count as DA until a person judges
-    2. general tweets that nobody labelled and no rule matches, as negatives
+    2. general tweets that nobody judged, drawn at random whether a rule matches them or not, as negatives
     3. near copies of each other, and of earlier snapshots, into one group; the group decides the split
     """
     rules = RuleSet.active()
@@ -83,7 +82,10 @@ def build(*, negatives: int, seed: int, tick: Tick) -> Snapshot:
     tick(stage="Drawing negatives")
     draw = draw_negatives(negatives, seed=seed, rules=rules, tick=tick)
     drawn = pd.DataFrame(draw.rows, columns=COLUMNS, dtype=object)
-    drawn["sampled"], drawn["matches_rule"] = True, False
+    drawn["sampled"], drawn["matches_rule"] = True, draw.matches
+    labelled = labelled[
+        ~labelled["id"].isin(drawn["id"])
+    ]  # that only rules had tagged: drawn with their tags
     examples = pd.concat(
         [frame for frame in (labelled, drawn) if len(frame)] or [labelled], ignore_index=True
     )
@@ -101,8 +103,7 @@ def build(*, negatives: int, seed: int, tick: Tick) -> Snapshot:
         "negatives": {
             "asked": negatives,
             "drawn": len(drawn),
-            "looked_at": draw.looked_at,
-            "matched_rule": draw.matched_rule,
+            "with_rule": sum(draw.matches),
         },
         "groups": grouping,
         "rules": rules.fingerprint(),
@@ -177,9 +178,9 @@ WHERE t.source = %s AND l.verdict IS NULL AND l.tags_origin = %s ORDER BY 1
 """
 
 _GENERAL = """
-SELECT t.id, t.source, t.text, t.group_hash
+SELECT t.id, t.source, t.text, t.group_hash, l.tag_ids, l.tags_origin
 FROM labeling_tweet t LEFT JOIN labeling_label l ON l.tweet_id = t.id
-WHERE t.id = ANY(%s) AND t.source = %s AND l.tweet_id IS NULL
+WHERE t.id = ANY(%s) AND t.source = %s AND (l.tweet_id IS NULL OR (l.verdict IS NULL AND l.tags_origin = %s))
 """
 
 
@@ -229,32 +230,32 @@ def random_ids(low: int, high: int, *, rng: np.random.Generator) -> Iterator[lis
 
 
 def draw_negatives(count: int, *, seed: int, rules: RuleSet, tick: Tick) -> Draw:
-    """`count` general tweets, uniformly at random among those without a label that no active rule matches."""
-    draw = Draw([])
+    """`count` general tweets, uniformly at random among those that nobody judged.
+
+    Among them such as a rule matches, as often as in the corpus: were they left out, "has a keyword" alone would tell
+    all positives from all negatives.
+    """
+    draw = Draw()
     if count == 0:
         return draw
     rng = np.random.default_rng([seed, 0])
     for ids in random_ids(*_id_range(), rng=rng):
-        rows = _general(ids)
-        matches = rules.matches_any([row[2] for row in rows]).tolist()
-        for row, matched in zip(rows, matches, strict=True):
-            draw.looked_at += 1
-            draw.matched_rule += matched
-            if not matched:
-                # Taken as NDA; nobody said so: the origin stays NULL. Its tags were judged by nobody: they train
-                # as "none", but are not counted in any figure.
-                draw.rows.append((*row, int(Verdict.NDA), None, None, None))
-            if len(draw.rows) == count:
-                return draw
+        found = _general(ids)[: count - len(draw.rows)]
+        # Taken as NDA; nobody said so: the origin stays NULL. Tags that no rule gave were judged by nobody: they train
+        # as "none", but are not counted in any figure.
+        draw.rows += [(*row[:4], int(Verdict.NDA), None, *row[4:]) for row in found]
+        draw.matches += rules.matches_any([row[2] for row in found]).tolist()
+        if len(draw.rows) == count:
+            return draw
         tick(stage="Drawing negatives")
     return draw
 
 
 def _general(ids: Sequence[int]) -> list[tuple[Any, ...]]:
-    """General tweets without a label among these ids, in the order of the ids: whoever stops early must
-    not favour the low ones."""
+    """General tweets without a label among these ids, or with one by rules alone, in the order of the ids: whoever
+    stops early must not favour the low ones."""
     with connection.cursor() as cursor:
-        cursor.execute(_GENERAL, [list(ids), Source.GENERAL])
+        cursor.execute(_GENERAL, [list(ids), Source.GENERAL, Origin.RULE])
         found = {row[0]: row for row in cursor.fetchall()}
     return [found[tweet_id] for tweet_id in ids if tweet_id in found]
 
@@ -302,7 +303,7 @@ def _check_verdicts(examples: pd.DataFrame) -> None:
     if have[Verdict.NDA] < MIN_VERDICTS:
         raise JobError(
             f"You need at least {MIN_VERDICTS} tweets that count as {nda}; you have {have[Verdict.NDA]}. "
-            "Import general tweets (negatives are drawn from those that no rule matches), "
+            "Import general tweets (negatives are drawn from those that nobody judged), "
             f"ask for more negatives, or label more tweets as {nda}, and train again."
         )
 
