@@ -71,7 +71,7 @@ class RetrainForm(forms.Form):
         min_value=0,
         max_value=2_000_000,
         initial=150_000,
-        help_text="General tweets drawn at random, unlabelled and matching no rule, to stand for everything else.",
+        help_text="General tweets drawn at random among those that nobody judged, to stand for everything else.",
     )
     seed = forms.IntegerField(
         min_value=0,
