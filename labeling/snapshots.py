@@ -155,7 +155,13 @@ def _weight(origin: int | None) -> float:
 
 # Reading -------------------------------------------------------------------------------------------------
 
-_LABELLED = """
+# What an audit asked for measures this version and later ones: no version may learn it, nor what is assumed of it.
+_OF_NO_AUDIT = """NOT EXISTS (
+      SELECT FROM labeling_queueitem i JOIN labeling_audit a ON a.queue_id = i.queue_id
+      WHERE i.tweet_id = t.id AND (i.state <> 'done' OR i.claimed_by_id IS NOT NULL)
+  )"""
+
+_LABELLED = f"""
 SELECT t.id, t.source, t.text, t.group_hash, l.verdict, l.verdict_origin, l.tag_ids, l.tags_origin
 FROM labeling_tweet t LEFT JOIN labeling_label l ON l.tweet_id = t.id
 WHERE t.source = %(specific)s
@@ -164,24 +170,21 @@ SELECT t.id, t.source, t.text, t.group_hash, l.verdict, l.verdict_origin, l.tag_
 FROM labeling_label l JOIN labeling_tweet t ON t.id = l.tweet_id
 WHERE t.source = %(general)s
   AND (l.verdict IS NOT NULL OR l.tags_origin > %(rule)s OR l.tweet_id = ANY(%(rule_only)s))
-  -- What an audit asked for measures this version and later ones: no version may learn it.
-  AND NOT EXISTS (
-      SELECT FROM labeling_queueitem i JOIN labeling_audit a ON a.queue_id = i.queue_id
-      WHERE i.tweet_id = l.tweet_id AND (i.state <> 'done' OR i.claimed_by_id IS NOT NULL)
-  )
+  AND {_OF_NO_AUDIT}
 ORDER BY 1
-"""
+"""  # noqa: S608 - a constant of this module
 
 _RULE_ONLY = """
 SELECT l.tweet_id FROM labeling_label l JOIN labeling_tweet t ON t.id = l.tweet_id
 WHERE t.source = %s AND l.verdict IS NULL AND l.tags_origin = %s ORDER BY 1
 """
 
-_GENERAL = """
+_GENERAL = f"""
 SELECT t.id, t.source, t.text, t.group_hash, l.tag_ids, l.tags_origin
 FROM labeling_tweet t LEFT JOIN labeling_label l ON l.tweet_id = t.id
 WHERE t.id = ANY(%s) AND t.source = %s AND (l.tweet_id IS NULL OR (l.verdict IS NULL AND l.tags_origin = %s))
-"""
+  AND {_OF_NO_AUDIT}
+"""  # noqa: S608 - a constant of this module
 
 
 def _labelled(seed: int) -> list[tuple[Any, ...]]:

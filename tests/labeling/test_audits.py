@@ -13,6 +13,7 @@ from labeling import audit_samples, audits, estimate_words, estimates, queues, s
 from labeling.annotation import annotate, annotate_many
 from labeling.audits import stratum_place
 from labeling.models import Audit, Job, ModelVersion, Queue, QueueItem, Source, Tag, Tweet, Verdict
+from labeling.rules import RuleSet
 from labeling.sampling import CannotDraw
 from tests.factories import make_rule, make_scores, make_tag, make_tweet, make_version
 
@@ -375,6 +376,16 @@ def test_no_version_learns_what_an_audit_asked_for(analyst):
     judge(audits.start(version, labels=100, user=None), analyst)
     learnt = {row[0] for row in snapshots._labelled(seed=1) if row[1] == Source.GENERAL}
     assert learnt == {before.pk}
+
+
+@pytest.mark.django_db
+def test_no_version_takes_a_tweet_for_nda_that_an_audit_has_still_to_ask_about(analyst):
+    audit = audits.start(make_corpus(), labels=100, user=None)
+    asked = set(audit.queue.items.values_list("tweet_id", flat=True))
+    draw = snapshots.draw_negatives(1_000, seed=1, rules=RuleSet.active(), tick=lambda *, stage: None)
+    drawn = {row[0] for row in draw.rows}
+    assert len(drawn) == TWEETS - 100
+    assert not drawn & asked
 
 
 @pytest.mark.django_db
