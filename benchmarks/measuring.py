@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -66,8 +66,12 @@ class Watch:
         traceback: TracebackType | None,
     ) -> None:
         self._stop.set()
+        used = self.now()  # the clock stops before the last sample
         self._thread.join()
-        self.used = self.now()
+        self.used = replace(
+            used, peak_rss=self.peak_rss / MIB, peak_private=self.peak_private / MIB, processes=self.most,
+            postgres_peak_private=self.peak_postgres / MIB if self.postgres else None,
+        )  # fmt: skip
 
     def now(self) -> Used:
         return Used(
@@ -84,14 +88,19 @@ class Watch:
 
     def _sample_until_stopped(self) -> None:
         while not self._stop.wait(SAMPLE_SECONDS):
-            found = _trees(self.roots)
-            memory = [_memory(process) for process in found]
-            self.most = max(self.most, len(found))
-            self.peak_rss = max(self.peak_rss, sum(rss for rss, _ in memory))
-            self.peak_private = max(self.peak_private, sum(private for _, private in memory))
-            if self.postgres:
-                private = sum(_memory(process)[1] for process in _trees([self.postgres]))
-                self.peak_postgres = max(self.peak_postgres, private)
+            self._sample()
+        if not self.most:  # what ends so soon is looked at once, at its end
+            self._sample()
+
+    def _sample(self) -> None:
+        found = _trees(self.roots)
+        memory = [_memory(process) for process in found]
+        self.most = max(self.most, len(found))
+        self.peak_rss = max(self.peak_rss, sum(rss for rss, _ in memory))
+        self.peak_private = max(self.peak_private, sum(private for _, private in memory))
+        if self.postgres:
+            private = sum(_memory(process)[1] for process in _trees([self.postgres]))
+            self.peak_postgres = max(self.peak_postgres, private)
 
 
 def _trees(roots: list[int]) -> list[psutil.Process]:

@@ -5,8 +5,9 @@
 Installs the peers from PyPI into virtual environments of their own below FOLDER, runs each as its documentation
 starts it, and asks it over HTTP, as a browser does: import (from the file's first byte to the last tweet in the
 database), the next tweet to label, a list, a list filtered by a word. Each round imports new rows into every product,
-in turn. Peers run on SQLite, their default; with --postgres URL, Label Studio and doccano on databases of that
-server, made and dropped here. Their telemetry is off. What cannot be installed here is null, with pip's words.
+in turn; before the first, each imports two small files, so that no round pays for a program that has just started.
+Peers run on SQLite, their default; with --postgres URL, Label Studio and doccano on databases of that server, made and
+dropped here. Their telemetry is off. What cannot be installed here is null, with pip's words.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ MAIL = "benchmark@example.com"
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 START_SECONDS = 300
 LABELS = ("DA", "NDA")
+WARM_UP_ROWS = 1_000
+WARM_UP = range(901, 903)  # numbers of these files
 WORDS = ("morning", "sleep", "coffee", "weekend", "thank")  # for the filter; each in about 1 of 300 tweets
 
 
@@ -436,10 +439,10 @@ def measure_round(product: Product, path: Path, rows: int, requests: int) -> dic
     return figures
 
 
-def make_files(folder: Path, rows: int, rounds: int) -> list[Path]:
+def make_files(folder: Path, rows: int, rounds: int, *, first: int = 1) -> list[Path]:
     """New tweets for each round, the same for every product."""
     paths = []
-    for number in range(rounds):
+    for number in range(first - 1, first - 1 + rounds):
         path = folder / f"tweets-{number + 1}.csv"
         if (
             not path.exists()
@@ -453,7 +456,9 @@ def make_files(folder: Path, rows: int, rounds: int) -> list[Path]:
 LINES = pyarrow.csv.ParseOptions(newlines_in_values=True)
 
 
-def measure(products: list[Product], files: list[Path], rows: int, requests: int) -> dict[str, Any]:
+def measure(
+    products: list[Product], warm_up: list[Path], files: list[Path], rows: int, requests: int
+) -> dict[str, Any]:
     """Round by round, product after product, so that a slow minute of the machine meets all of them."""
     result: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
@@ -470,11 +475,14 @@ def measure(products: list[Product], files: list[Path], rows: int, requests: int
             except (measuring.CommandFailed, OSError) as error:
                 result[product.name]["reason"] = str(error)
                 say(f"{product.name}: {error}")
-        for path in files:
+        steps = [(path, WARM_UP_ROWS) for path in warm_up] + [(path, rows) for path in files]
+        for path, count in steps:
             for product in list(started):
                 say(f"{product.name}: {path.name}")
                 try:
-                    result[product.name]["rounds"].append(measure_round(product, path, rows, requests))
+                    figures = measure_round(product, path, count, requests)
+                    if path not in warm_up:
+                        result[product.name]["rounds"].append(figures)
                 except (measuring.CommandFailed, OSError) as error:
                     result[product.name]["reason"] = str(error)
                     say(f"{product.name}: {error}")
@@ -550,11 +558,12 @@ def main() -> int:
         if isinstance(product, Tagger):
             product.installation.remove()
     files = make_files(folder, options.rows, options.rounds)
+    warm_up = make_files(folder, WARM_UP_ROWS, len(WARM_UP), first=WARM_UP[0])
     result = {
         "rows": options.rows,
         "rounds": options.rounds,
         "machine": measuring.machine(),
-        "products": measure(products, files, options.rows, options.requests),
+        "products": measure(products, warm_up, files, options.rows, options.requests),
     }
     if options.json:
         options.json.write_text(json.dumps(result, indent=1))

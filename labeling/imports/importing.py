@@ -11,7 +11,7 @@ import hmac
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -115,14 +115,15 @@ def try_mapping(row: Import, mapping: Mapping) -> Trial:
         return Trial([], problems, [])
     picks = [columns.index(name) for name in mapping.wanted]
     known = tuple(Tag.objects.values_list("name", flat=True))
+    as_mapped = _preparing(row, mapping, known)
+    creating = replace(as_mapped, mapping={**as_mapped.mapping, "unknown_tags": "create"})
     unknown: dict[str, None] = {}
     rows = []
     for sample in samples:
         cells = [sample[pick] for pick in picks]
-        rows.append(_try_row(Cells(_preparing(row, mapping, known)), cells))
+        rows.append(_try_row(Cells(as_mapped), cells))
         if mapping.unknown_tags != "create":
-            creating = Mapping.from_json({**mapping.as_json(), "unknown_tags": "create"})
-            created = Cells(_preparing(row, creating, known))
+            created = Cells(creating)
             _try_row(created, cells)
             unknown.update(dict.fromkeys(created.new_tags))
     if mapping.unknown_tags == "create":

@@ -185,8 +185,8 @@ class Preparer:
         return batch
 
     def _most(self) -> int:
-        """Rows of the batch: each has as many as all before it, up to the limit."""
-        return min(self.job.batch_rows, max(FIRST_ROWS, self.batch.start))
+        """Rows of the batch: a quarter of all before it, within bounds, so that the last takes a small part of the time."""
+        return min(self.job.batch_rows, max(FIRST_ROWS, self.batch.start // 4))
 
     def _room(self, block: Block, start: int) -> int:
         """How many of the block's rows, from `start`, the batch takes; one at least."""

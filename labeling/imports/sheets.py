@@ -58,6 +58,11 @@ class Block:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    def rows(self) -> Iterator[Row | BadRow]:
+        """Those that can be read, taken apart one by one as they are asked for."""
+        for row, number in enumerate(self.numbers.tolist()):
+            yield number, self.cells(row)
+
     def part(self, start: int, stop: int) -> Block:
         return Block(self.numbers[start:stop], [column[start:stop] for column in self.columns])
 
@@ -80,10 +85,7 @@ class Sheet:
     def rows(self, wanted: Sequence[str]) -> Iterator[Row | BadRow]:
         """The same row by row, for looking at a few."""
         for block in self.blocks(wanted):
-            rows: list[Row | BadRow] = [
-                (int(number), block.cells(row)) for row, number in enumerate(block.numbers)
-            ]
-            yield from heapq.merge(rows, block.bad, key=_number)
+            yield from heapq.merge(block.rows(), block.bad, key=_number)
 
     def fraction_read(self) -> float:
         """Share of the file that has been read, 0 when unknown."""

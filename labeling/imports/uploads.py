@@ -1,4 +1,4 @@
-"""Refuses an upload that is too large before its first byte is stored."""
+"""Refuses an upload that is too large before its first byte is stored, and has its reader started meanwhile."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.core.files.uploadhandler import FileUploadHandler
+
+from labeling.imports import reader_process
 
 FORM_BYTES = 64 * 1024  # of the other fields
 
@@ -20,6 +22,7 @@ class SizeLimit(FileUploadHandler):
         self.left = settings.IMPORT_MAX_UPLOAD_MB * 1024 * 1024 + FORM_BYTES
         self._spend(content_length)
         self.left += content_length
+        reader_process.get_ready()  # another web process may have shown the form
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes:
         self._spend(len(raw_data))

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F
 from django.utils import timezone
 from numpy.typing import NDArray
@@ -39,6 +40,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self.pool: ThreadPoolExecutor | None = None
+        self.connections: list[BaseDatabaseWrapper] = []  # of the pool's threads
         self.running: list[tuple[Writing, Future[None]]] = []
 
     def __enter__(self) -> Lanes:
@@ -51,6 +53,8 @@ class Lanes:
         finally:
             if self.pool:
                 self.pool.shutdown(cancel_futures=True)
+            for own in self.connections:
+                own.close()
 
     def put(self, writing: Writing, *, last: bool) -> Batch | None:
         """Start writing. Returns the batch that has been committed meanwhile, if any."""
@@ -58,12 +62,18 @@ class Lanes:
             writing.run(None)
             return writing.batch
         if self.pool is None:
-            self.pool = ThreadPoolExecutor(settings.IMPORT_LANES)
+            self.pool = ThreadPoolExecutor(settings.IMPORT_LANES, initializer=self._keep_connection)
         before = self.running[-1] if self.running else None
         for other, _ in self.running:
             writing.leave_out(other.brought)
-        self.running.append((writing, self.pool.submit(writing.run_in_thread, before[1] if before else None)))
+        self.running.append((writing, self.pool.submit(writing.run, before[1] if before else None)))
         return self._await_oldest() if len(self.running) > settings.IMPORT_LANES else None
+
+    def _keep_connection(self) -> None:
+        """This thread's, to be closed when all is done."""
+        own = connections[DEFAULT_DB_ALIAS]
+        own.inc_thread_sharing()
+        self.connections.append(own)
 
     def _await_oldest(self) -> Batch:
         writing, future = self.running.pop(0)
@@ -106,12 +116,6 @@ class Writing:
         if gone.any():
             self.keys, self.rows = self.keys[~gone], self.rows[~gone]
         self.erased = int(gone.sum())
-
-    def run_in_thread(self, before: Future[None] | None) -> None:
-        try:
-            self.run(before)
-        finally:
-            connection.close()
 
     def run(self, before: Future[None] | None) -> None:
         """Steps: leave out rows that are in or were erased, COPY the rest, annotate, derive labels, count, commit in order."""

@@ -132,17 +132,17 @@ def import_list(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def import_new(request: HttpRequest) -> HttpResponseBase:
     form = UploadForm(request.POST or None, request.FILES or None, initial={"source": Source.GENERAL.value})
+    reader_process.get_ready()  # a file comes soon
     if request.method == "POST" and form.is_valid():
         upload: File[bytes] = form.cleaned_data["file"]
         row = importing.store_upload(upload, source=Source(form.cleaned_data["source"]), user=request.user)  # type: ignore[arg-type]
         try:
             importing.read_sample(row)
+            reader_process.get_ready()  # files often come one after the other
             return redirect("labeling:import-mapping", pk=row.pk)
         except UnreadableFileError as error:
             importing.discard(row)
             form.add_error("file", str(error))
-    else:
-        reader_process.get_ready()  # a file comes soon
     status = 400 if request.method == "POST" else 200
     return render(request, "labeling/import_new.html", {"form": form}, status=status)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -97,6 +98,22 @@ def test_a_change_of_the_columns_is_shown_at_once_and_starts_nothing(page):
     assert row.job_id is None
 
 
+def test_the_rows_that_are_shown_cost_no_questions(page, django_assert_num_queries: DjangoAssertNumQueries):
+    """Of the database: each row is read twice, with the tags as they are and with those of the file."""
+
+    def mapping_page(rows: int):
+        lines = "".join(f"{n},words {n},2024-03-01,a|b\n" for n in range(rows))
+        return upload(page, b"id,text,date,tags\n" + lines.encode()).url
+
+    make_tag("a")
+    one, many = mapping_page(1), mapping_page(50)
+    page.get(one)
+    with django_assert_num_queries(6) as few:
+        page.get(one)
+    with django_assert_num_queries(len(few.captured_queries)):
+        page.get(many)
+
+
 def test_a_mapping_without_a_text_does_not_start(page):
     upload(page)
     row = Import.objects.get()
@@ -126,6 +143,20 @@ def test_an_upload_is_kept_under_a_random_name_outside_every_served_folder(page,
     assert re.fullmatch("imports/[0-9a-f]{32}", str(row.file.name))
     assert page.get(f"/{row.file.name}").status_code == 404
     assert page.get(f"/static/{row.file.name}").status_code == 404
+
+
+def test_a_reader_is_started_when_a_file_begins_to_come(page, settings, monkeypatch):
+    """The form may have been shown by another web process."""
+
+    def get_ready() -> None:
+        started.append(len(list(Path(settings.FILE_UPLOAD_TEMP_DIR).iterdir())))
+
+    settings.FILE_UPLOAD_TEMP_DIR = settings.MEDIA_ROOT / "coming"
+    settings.FILE_UPLOAD_TEMP_DIR.mkdir(parents=True)
+    started: list[int] = []
+    monkeypatch.setattr("labeling.imports.reader_process.get_ready", get_ready)
+    upload(page)
+    assert started[0] == 0  # no byte of it was stored
 
 
 def test_the_name_of_a_file_is_shown_as_text(page):

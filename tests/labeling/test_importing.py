@@ -159,12 +159,12 @@ def test_the_later_rows_of_an_import_wait_for_a_search_index_of_their_own(file, 
     assert SearchIndex.objects.count() == 1
 
 
-def test_the_first_batches_are_small_so_that_they_are_written_while_others_are_read(monkeypatch):
+def test_the_first_batches_are_small_and_grow_slowly_so_that_the_last_one_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(preparing, "FIRST_ROWS", 10)
     job = preparing.Job(source=1, import_id=1, mapping=Mapping(text="text").as_json(), batch_rows=30)
     preparer = preparing.Preparer(job)
     rows = Block(np.arange(100), [pa.array([f"text {n}" for n in range(100)])])
-    assert [batch.end for batch in preparer.add(rows, 0.5)] == [10, 20, 40, 70, 100]
+    assert [batch.end for batch in preparer.add(rows, 0.5)] == [10, 20, 30, 40, 50, 62, 77, 96]
 
 
 def test_a_large_batch_is_written_in_the_order_of_its_keys_and_a_small_one_in_that_of_the_file(

@@ -11,6 +11,7 @@ import random
 import zipfile
 from typing import Any
 
+import numpy as np
 import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 from labeling.imports import csv_sheet, plain_csv, reader_process
 from labeling.imports.reading import open_sheet
-from labeling.imports.sheets import BadRow, Limits, UnreadableFileError
+from labeling.imports.sheets import BadRow, Block, Limits, Sheet, UnreadableFileError
 
 ROWS = [["1", "first, with a comma"], ["2", 'says "hi"'], ["3", "two\nlines 👍"]]
 
@@ -283,6 +284,23 @@ def test_the_child_has_none_of_the_secrets(monkeypatch):
     monkeypatch.setenv("SECRET_KEY", "s")
     monkeypatch.setenv("DATABASE_URL", "d")
     assert not {"SECRET_KEY", "DATABASE_URL"} & set(reader_process._environment())
+
+
+def test_rows_are_taken_apart_as_they_are_asked_for():
+    """A preview looks at 200 of 16,000."""
+
+    class Column(list[str]):
+        def __getitem__(self, place):
+            asked.append(place)
+            return super().__getitem__(place)
+
+    class OneBlock(Sheet):
+        def blocks(self, wanted):
+            yield Block(np.arange(3), [Column(["a", "b", "c"])], [BadRow(1, "why")])
+
+    asked: list[int] = []
+    assert next(OneBlock().rows(["text"])) == (0, ["a"])
+    assert asked == [0]
 
 
 # Round trips ---------------------------------------------------------------------------------------------
