@@ -4,10 +4,10 @@ from django.urls import path
 
 from labeling.views import (
     agreement,
+    comparing,
     erasing,
     estimates,
     flagged,
-    flips,
     home,
     imports,
     jobs,
@@ -31,8 +31,8 @@ urlpatterns = [
     # Model versions
     path("versions/", versions.version_list, name="version-list"),
     path("versions/new/", versions.retrain, name="retrain"),
-    path("versions/compare/", versions.version_compare, name="version-compare"),
-    path("versions/flips/", flips.version_flips, name="version-flips"),
+    path("versions/compare/", comparing.version_compare, name="version-compare"),
+    path("versions/flips/", comparing.version_flips, name="version-flips"),
     path("versions/<int:number>/", versions.version_detail, name="version-detail"),
     path("versions/<int:number>/tweets/", versions.version_tweets, name="version-tweets"),
     path("versions/<int:number>/activate/", versions.version_activate, name="version-activate"),

@@ -1,4 +1,4 @@
-"""Model pages: versions, retraining, one version's report, the tweets behind its cells, comparing two."""
+"""Model pages: versions, retraining, one version's report, the tweets behind its cells."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _version(number: int) -> ModelVersion:
     return get_object_or_404(found, number=number)
 
 
-def _ready(number: int) -> ModelVersion:
+def ready_version(number: int) -> ModelVersion:
     """A trained version, with its report."""
     found = ModelVersion.objects.ready().defer(None).select_related("created_by")
     return get_object_or_404(found, number=number)
@@ -271,7 +271,7 @@ def _losses(version: ModelVersion, losses: list[flips.Judged]) -> dict[str, Any]
 @access.reviewer
 @require_POST
 def version_score(request: HttpRequest, number: int) -> HttpResponse:
-    version = _ready(number)
+    version = ready_version(number)
     try:
         run = scoring.start_run(version, user=_user(request), activates="activate" in request.POST)
         tasks.enqueue_scoring(run)
@@ -335,7 +335,7 @@ class CellForm(forms.Form):
 @access.analyst
 @require_GET
 def version_tweets(request: HttpRequest, number: int) -> HttpResponse:
-    version = _ready(number)
+    version = ready_version(number)
     form = CellForm(request.GET, version)
     if not form.is_valid():
         raise BadRequest("This version has no such cell.")
@@ -434,66 +434,3 @@ def _has_changed(example: Example, label: Label | None) -> bool:
     verdict_changed = label.verdict is not None and label.verdict != example.verdict
     tags_changed = label.tag_ids is not None and set(label.tag_ids) != set(example.tag_ids or ())
     return verdict_changed or tags_changed
-
-
-# Comparing -----------------------------------------------------------------------------------------------
-
-
-class CompareForm(forms.Form):
-    before = forms.IntegerField(min_value=1)
-    after = forms.IntegerField(min_value=1)
-    last = forms.IntegerField(
-        min_value=1, required=False
-    )  # keyset: the tweet that the page before ended with
-    only = forms.ChoiceField(choices=[("", ""), ("fixed", ""), ("broken", "")], required=False)
-
-
-@access.analyst
-@require_GET
-def version_compare(request: HttpRequest) -> HttpResponse:
-    ready = ModelVersion.objects.ready().order_by("-number")
-    form = CompareForm(request.GET)
-    context: dict[str, Any] = {"choices": ready.only("number", "note")[:VERSIONS_SHOWN]}
-    if not request.GET:
-        return render(request, "labeling/version_compare.html", context)
-    if not form.is_valid():
-        raise BadRequest("Choose two trained versions.")
-    before, after = (_ready(form.cleaned_data[name]) for name in ("before", "after"))
-    context |= _comparison(before, after, only=form.cleaned_data["only"], last=form.cleaned_data["last"])
-    return render(request, "labeling/version_compare.html", context)
-
-
-def _comparison(before: ModelVersion, after: ModelVersion, *, only: str, last: int | None) -> dict[str, Any]:
-    rows = versions.flips(before, after)
-    if only and before.threshold is not None and after.threshold is not None:
-        right = versions.is_right(after)
-        rows = rows.filter(right if only == "fixed" else ~right)
-    if last:
-        rows = rows.filter(tweet_id__lt=last)
-    page = list(rows.select_related("tweet")[: PAGE + 1])
-    comparisons = versions.compare(before, after)
-    return {
-        "before": before,
-        "after": after,
-        "comparisons": comparisons,
-        "n": comparisons[0].n,
-        "counts": versions.count_flips(before, after),
-        "only": only,
-        "flips": page[:PAGE],
-        "next": page[PAGE - 1].tweet_id if len(page) > PAGE else None,
-        **_corpus(before, after),
-    }
-
-
-def _corpus(before: ModelVersion, after: ModelVersion) -> dict[str, Any]:
-    """What flips among all scored tweets; those that people judged first."""
-    ways = [flips.Flip(before, after), flips.Flip(after, before)]
-    try:
-        return {
-            "judged": flips.judged(before, after),
-            "ways": [
-                (name, flip, flips.count(flip)) for name, flip in zip(("lost", "gained"), ways, strict=True)
-            ],
-        }
-    except flips.CannotCompare as reason:
-        return {"no_corpus": str(reason)}

@@ -62,8 +62,11 @@ def test_the_list_shows_figures_with_their_samples_in_few_queries(
     client = client_of(analyst)
     with django_assert_max_num_queries(6):
         body = client.get(url("version-list")).content.decode()
-    f1 = version.report["samples"]["test"]["network"]["verdict"]["f1"]
-    assert f"{f1:.3f}" in body
+    places = []
+    for sample in ("people", "no_rule", "test"):  # in the order in which they deserve belief
+        verdict = version.report["samples"][sample]["network"]["verdict"]
+        places.append(body.index(f'<td class="num">{verdict["average_precision"]:.3f}</td>'))
+    assert places == sorted(places)
     assert "Failed" in body
     for number in range(20):
         make_version(note=f"more {number}")
@@ -382,16 +385,20 @@ def test_two_versions_are_compared(version, analyst, client_of, monkeypatch, dja
     after = make_evaluated_version(list(Tag.objects.all()), tweets=list(Tweet.objects.all()), seed=5)
     client = client_of(analyst)
     path = url("version-compare") + f"?before={version.number}&after={after.number}"
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(14):
         answer = client.get(path)
     body = answer.content.decode()
     assert f"v{version.number}" in body
     assert len(answer.context["comparisons"]) == 4
-    monkeypatch.setattr("labeling.views.versions.PAGE", 1000)
-    fixed = client.get(path + "&only=fixed").context["flips"]
-    broken = client.get(path + "&only=broken").context["flips"]
+    monkeypatch.setattr("labeling.views.comparing.PAGE", 1000)
+    fixed = client.get(path + "&only=fixed").context["changed"]
+    broken = client.get(path + "&only=broken").context["changed"]
     assert len(fixed) + len(broken) == answer.context["counts"]["all"] > 0
-    assert client.get(path + "&only=sideways").status_code == 400
+    judged = client.get(path + "&sample=people")
+    assert 0 < judged.context["n"] < answer.context["n"]
+    assert "&amp;sample=people&amp;only=fixed" in judged.content.decode()
+    for wrong in ("&only=sideways", "&sample=masked"):
+        assert client.get(path + wrong).status_code == 400
     assert client.get(url("version-compare") + "?before=1").status_code == 400
 
 

@@ -1,16 +1,14 @@
-"""Activating versions, the tweets behind matrix cells, comparing two."""
+"""Activating versions, the tweets behind matrix cells."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 from django.utils import timezone
-from sklearn.metrics import average_precision_score
 
 from labeling import versions
-from labeling.models import AuditEvent, Example, ModelVersion, Tag, Tweet
+from labeling.models import AuditEvent, ModelVersion
 from labeling.versions import Cell, NotReady
 from tests.factories import make_version
 from tests.reports import make_evaluated_version
@@ -86,66 +84,3 @@ def test_the_tweets_of_a_cell_come_most_confident_first():
     assert rows[0].probability == rows[0].probabilities[0]
     masked: Any = versions.cell_tweets(version, Cell("masked", version.tag_ids[1], 0, 0)).first()
     assert masked.probability == masked.masked_probabilities[2]
-
-
-def test_average_precision_agrees_with_scikit_learn():
-    rng = np.random.default_rng(1)
-    for _ in range(30):
-        positive = rng.random(50) < 0.3
-        scores = np.round(rng.random(50), 1)
-        if positive.any():
-            expected = average_precision_score(positive, scores)
-            assert versions.average_precision(positive, scores) == pytest.approx(expected)
-    assert versions.average_precision(np.zeros(3, bool), np.zeros(3)) is None
-
-
-def two_versions() -> tuple[ModelVersion, ModelVersion]:
-    """The second knows the first's tags but one, in another order, and was measured on some of its tweets."""
-    before = make_evaluated_version(3, tweets=100, seed=1)
-    tags = {tag.pk: tag for tag in Tag.objects.all()}
-    tweets = list(Tweet.objects.order_by("pk")[20:])
-    after = make_evaluated_version([tags[before.tag_ids[2]], tags[before.tag_ids[0]]], tweets=tweets, seed=2)
-    return before, after
-
-
-def test_comparing_measures_both_on_the_tweets_that_both_held_out():
-    before, after = two_versions()
-    comparisons = {c.head: c for c in versions.compare(before, after)}
-    assert list(comparisons) == ["DA", *after.report["tags"]]
-    verdict = after.report["samples"]["test"]["network"]["verdict"]
-    da: Any = comparisons["DA"]
-    assert (da.n, da.positives) == (verdict["n"], verdict["positives"])
-    for name in ("precision", "recall", "f1", "average_precision"):
-        assert getattr(da.after, name) == pytest.approx(verdict[name])
-    tag = comparisons["overdose"]
-    assert tag.after.f1 == pytest.approx(after.report["samples"]["test"]["network"]["tags"]["overdose"]["f1"])
-    assert da.difference("f1") == pytest.approx(da.after.f1 - da.before.f1)
-
-
-def test_flips_are_the_tweets_whose_decision_differs():
-    before, after = two_versions()
-    p_before: dict[int, Any] = dict(
-        Example.objects.filter(version=before).values_list("tweet_id", "probabilities")
-    )
-    expected, fixed = set(), set()
-    examples: Any = Example.objects.filter(version=after, verdict__isnull=False)
-    for e in examples:
-        was, now = p_before[e.tweet_id][0] >= 0.5, e.probabilities[0] >= 0.5
-        if was != now:
-            expected.add(e.tweet_id)
-            if now == bool(e.verdict):
-                fixed.add(e.tweet_id)
-    assert {row.tweet_id for row in versions.flips(before, after)} == expected
-    assert versions.count_flips(before, after) == {
-        "all": len(expected),
-        "fixed": len(fixed),
-        "broken": len(expected - fixed),
-    }
-    assert fixed
-    assert expected - fixed
-
-
-def test_versions_without_common_tweets_compare_to_nothing():
-    before, after = make_evaluated_version(1, tweets=20), make_evaluated_version([], tweets=20)
-    (da,) = versions.compare(before, after)
-    assert (da.n, da.before.f1, da.difference("f1")) == (0, None, None)

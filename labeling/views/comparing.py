@@ -1,4 +1,4 @@
-"""The tweets that one model version flags and another does not, a page at a time."""
+"""Two model versions: their figures on what both held out, and the tweets that one flags and the other does not."""
 
 from __future__ import annotations
 
@@ -11,8 +11,83 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from labeling import access, flips
+from labeling import access, comparing, flips, reports
 from labeling.models import ModelVersion, Tag
+from labeling.views.versions import PAGE, VERSIONS_SHOWN, ready_version
+
+# Held-out tweets -----------------------------------------------------------------------------------------
+
+
+class CompareForm(forms.Form):
+    before = forms.IntegerField(min_value=1)
+    after = forms.IntegerField(min_value=1)
+    sample = forms.ChoiceField(
+        choices=[(name, reports.SAMPLE_TITLES[name]) for name in comparing.SAMPLES], required=False
+    )
+    only = forms.ChoiceField(choices=[("", ""), ("fixed", ""), ("broken", "")], required=False)
+    # Keyset: the tweet that the page before ended with.
+    last = forms.IntegerField(min_value=1, required=False)
+
+
+@access.analyst
+@require_GET
+def version_compare(request: HttpRequest) -> HttpResponse:
+    ready = ModelVersion.objects.ready().order_by("-number")
+    context: dict[str, Any] = {"choices": ready.only("number", "note")[:VERSIONS_SHOWN]}
+    if not request.GET:
+        return render(request, "labeling/version_compare.html", context)
+    form = CompareForm(request.GET)
+    if not form.is_valid():
+        raise BadRequest("Choose two trained versions.")
+    data = form.cleaned_data
+    before, after = (ready_version(data[name]) for name in ("before", "after"))
+    context |= _held_out(before, after, data) | _corpus(before, after)
+    return render(request, "labeling/version_compare.html", context)
+
+
+def _held_out(before: ModelVersion, after: ModelVersion, asked: dict[str, Any]) -> dict[str, Any]:
+    """Figures on one sample, and a page of its tweets whose decision changes."""
+    both = comparing.both_held_out(before, after)
+    sample = asked["sample"] or both.first_sample()
+    comparisons = both.compare(sample)
+    rows = comparing.changed(before, after, sample)
+    if asked["only"] and before.threshold is not None and after.threshold is not None:
+        right = comparing.is_right(after)
+        rows = rows.filter(right if asked["only"] == "fixed" else ~right)
+    if asked["last"]:
+        rows = rows.filter(tweet_id__lt=asked["last"])
+    page = list(rows.select_related("tweet")[: PAGE + 1])
+    return {
+        "before": before,
+        "after": after,
+        "sample": sample,
+        "samples": [
+            {"key": key, "title": reports.SAMPLE_TITLES[key], "n": n} for key, n in both.sizes().items()
+        ],
+        "comparisons": comparisons,
+        "n": comparisons[0].n,
+        "counts": comparing.count_changed(before, after, sample),
+        "only": asked["only"],
+        "changed": page[:PAGE],
+        "next": page[PAGE - 1].tweet_id if len(page) > PAGE else None,
+    }
+
+
+def _corpus(before: ModelVersion, after: ModelVersion) -> dict[str, Any]:
+    """What flips among all scored tweets; those that people judged first."""
+    ways = [flips.Flip(before, after), flips.Flip(after, before)]
+    try:
+        return {
+            "judged": flips.judged(before, after),
+            "ways": [
+                (name, flip, flips.count(flip)) for name, flip in zip(("lost", "gained"), ways, strict=True)
+            ],
+        }
+    except flips.CannotCompare as reason:
+        return {"no_corpus": str(reason)}
+
+
+# One way, in the corpus ----------------------------------------------------------------------------------
 
 
 class FlipForm(forms.Form):
