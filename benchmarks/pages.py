@@ -4,7 +4,7 @@
                                [--team] [--while-scoring]
 
 Measures the configured database as it is, in this process, through Django's test client: middleware, queries and
-rendering, without gunicorn and the network. No two requests of a case are alike: tags, days, risks, words and places
+rendering, without gunicorn and the network; of the pages that are full of tweets, apart as well. No two requests of a case are alike: tags, days, risks, words and places
 in the list are drawn anew for each one. Labels some tweets of a queue of its own, and an audit, with invented verdicts: do not run it on a database in use.
 
 --fill first makes an empty database big, --team adds to a corpus that is there what a team leaves behind: labels, review
@@ -34,7 +34,7 @@ from datetime import date, timedelta
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,7 +55,7 @@ from django.test.utils import CaptureQueriesContext
 
 from benchmarks import pages_data
 from labeling import annotation, audits, queues, scoring
-from labeling.flagged import LabelState
+from labeling.flagged import PAGE_SIZE, LabelState
 from labeling.models import Audit, ModelVersion, Queue, QueueItem, ScoringRun, Source, Tag, Tweet, Verdict
 from labeling.score_tables import ScoreTables
 
@@ -290,7 +290,11 @@ def tag_slugs() -> list[str]:
 # Measuring --------------------------------------------------------------------------------------------------
 
 
-Answer = tuple[float, float, str]  # seconds, those that this process was at work, address
+class Answer(NamedTuple):
+    seconds: float
+    cpu_seconds: float  # that this process was at work
+    address: str
+    tweets: int = 0  # on the page
 
 
 @dataclass
@@ -298,27 +302,34 @@ class Result:
     limit: float
     ms: list[float] = field(default_factory=list)
     cpu_ms: list[float] = field(default_factory=list)  # of this process: what is not the database's
+    full_ms: list[float] = field(default_factory=list)  # of the pages with as many tweets as a page holds
     slowest: str = ""
 
     def add(self, answer: Answer) -> None:
-        seconds, cpu_seconds, address = answer
-        self.ms.append(seconds * 1000)
-        self.cpu_ms.append(cpu_seconds * 1000)
+        self.ms.append(answer.seconds * 1000)
+        self.cpu_ms.append(answer.cpu_seconds * 1000)
+        if answer.tweets >= PAGE_SIZE:
+            self.full_ms.append(self.ms[-1])
         if self.ms[-1] == max(self.ms):
-            self.slowest = address
+            self.slowest = answer.address
 
     @property
     def figures(self) -> dict[str, Any]:
-        ordered = sorted(self.ms)
         return {
-            "requests": len(ordered),
-            "p50_ms": statistics.median(ordered),
-            "p95_ms": ordered[max(0, -(-95 * len(ordered) // 100) - 1)],
-            "max_ms": ordered[-1],
+            "requests": len(self.ms),
+            "p50_ms": statistics.median(self.ms),
+            "p95_ms": p95(self.ms),
+            "max_ms": max(self.ms),
+            "full_pages": len(self.full_ms),
+            "full_p95_ms": p95(self.full_ms) if self.full_ms else None,
             "cpu_p50_ms": statistics.median(self.cpu_ms),
             "limit_ms": self.limit,
             "slowest": self.slowest,
         }
+
+
+def p95(values: list[float]) -> float:
+    return sorted(values)[max(0, -(-95 * len(values) // 100) - 1)]
 
 
 class Asker:
@@ -355,7 +366,7 @@ class Asker:
     def make_audit(self) -> Answer:
         started, cpu = time.perf_counter(), time.process_time()
         audit = audits.start(self.corpus.version, labels=1_000, user=None)
-        answer = time.perf_counter() - started, time.process_time() - cpu, "audit of 1,000"
+        answer = Answer(time.perf_counter() - started, time.process_time() - cpu, "audit of 1,000")
         audit.queue.delete()
         return answer
 
@@ -370,9 +381,9 @@ class Asker:
     def timed(address: str, act: Callable[[], Any]) -> tuple[Answer, Any]:
         started, cpu = time.perf_counter(), time.process_time()
         response = act()
-        answer = time.perf_counter() - started, time.process_time() - cpu, address
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
         assert response.status_code == 200, (address, response.status_code)
-        return answer, response
+        return Answer(seconds, cpu_seconds, address, response.content.count(b'class="tweet-text')), response
 
     def label(self) -> Answer:
         """Submit what is shown and get the next one, as label.js does."""
@@ -401,7 +412,7 @@ class Asker:
             user=None,
             tag=Tag.objects.get(pk=tag),
         )
-        answer = time.perf_counter() - started, time.process_time() - cpu, strategy.value
+        answer = Answer(time.perf_counter() - started, time.process_time() - cpu, strategy.value)
         queue.delete()
         return answer
 

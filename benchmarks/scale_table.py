@@ -102,8 +102,15 @@ def _page_lines(quiet: Any, busy: Any) -> list[Line]:
     return lines
 
 
+ENOUGH_FULL = 15  # pages, for a 95th percentile of them
+
+
 def growth(small: Figures, large: Figures) -> list[Line]:
-    """How figures grow from a smaller run to a larger one; at ten times the rows the limits are the issue's."""
+    """How figures grow from a smaller run to a larger one; the limits are those of ten times the rows.
+
+    A search that finds nothing in the smaller corpus is another page than one that finds fifty tweets in the larger:
+    pages that are full in both are compared as well.
+    """
     times = large["rows"] / small["rows"]
     paces = [run.get("machine", {}).get("pace", {}) for run in (small, large)]
     lines = [
@@ -118,6 +125,9 @@ def growth(small: Figures, large: Figures) -> list[Line]:
     before, after = (page_figures(run["steps"].get("pages", {}).get("pages")) for run in (small, large))
     for name in (name for name in before if name in after):
         lines.append(Line(f"growth, {name}", after[name]["p95_ms"] / before[name]["p95_ms"], 1.5, "×"))
+        if all(run[name].get("full_pages", 0) >= ENOUGH_FULL for run in (before, after)):
+            full = after[name]["full_p95_ms"] / before[name]["full_p95_ms"]
+            lines.append(Line(f"growth, {name}, full pages alone", full, 1.5, "×"))
     return lines
 
 

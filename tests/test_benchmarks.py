@@ -90,6 +90,17 @@ def test_growth_compares_a_smaller_run_with_a_larger_one():
     assert (home.value, home.verdict) == (2, "MISSED")
 
 
+def test_full_pages_are_compared_apart_where_both_runs_have_enough_of_them():
+    def run(full, ms):
+        words = {"p95_ms": 2 * ms, "limit_ms": 300, "full_pages": full, "full_p95_ms": ms}
+        return {"rows": 1, "steps": {"pages": {"pages": {"words": words}}}}
+
+    few, enough = scale_table.ENOUGH_FULL - 1, scale_table.ENOUGH_FULL
+    assert len(scale_table.growth(run(few, 20), run(enough, 30))) == 1
+    _, apart = scale_table.growth(run(enough, 20), run(enough, 30))
+    assert (apart.name, apart.value) == ("growth, words, full pages alone", 1.5)
+
+
 def test_the_formula_goes_through_both_runs():
     def run(rows, seconds):
         return {"rows": rows, "steps": {"score_two": {"seconds": seconds, "workers": 2}}}
