@@ -18,16 +18,19 @@ from labeling.models import Origin, Tag
 NEWEST = 20_000  # judgements of each analyst that are read
 TOO_FEW = 20  # tweets that both judged; with fewer, kappa says next to nothing
 
-# The newest judgements of each analyst by index, then the latest of them for each tweet.
+# The newest judgements of each analyst by index, then the latest of them for each tweet. Only what was said of a tweet
+# that a queue handed out, without a suggestion on the screen: corrections on a tweet's page and judgements of many at once
+# on the flagged list were made with others' answers, or the model's, in view.
 LATEST = """
 SELECT DISTINCT ON (a.tweet_id, u.id) a.tweet_id, u.username, a.verdict, a.tag_ids
 FROM auth_user u
 CROSS JOIN LATERAL (
-    SELECT x.id, x.tweet_id, x.verdict, x.tag_ids FROM labeling_annotation x
+    SELECT x.id, x.tweet_id, x.verdict, x.tag_ids, x.queue_item_id, x.suggested_by_id FROM labeling_annotation x
     WHERE x.annotator_id = u.id AND x.origin = %s AND x.retracts_id IS NULL
     ORDER BY x.created_at DESC LIMIT %s
 ) a
-WHERE NOT EXISTS (SELECT FROM labeling_annotation r WHERE r.retracts_id = a.id)
+WHERE a.queue_item_id IS NOT NULL AND a.suggested_by_id IS NULL
+  AND NOT EXISTS (SELECT FROM labeling_annotation r WHERE r.retracts_id = a.id)
 ORDER BY a.tweet_id, u.id, a.id DESC
 """
 
@@ -86,7 +89,7 @@ def agreement(said: Iterable[tuple[object, object]]) -> Agreement:
 
 
 def measure() -> Report:
-    """Over all pairs of analysts who judged the same tweets. Two queries; a second or so when there is much."""
+    """Over all pairs of analysts who judged the same tweets, each for themselves. Two queries; a second or so when there is much."""
     by_tweet: dict[int, list[tuple[str, Judgement]]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(LATEST, [int(Origin.ANALYST), NEWEST])

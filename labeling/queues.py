@@ -164,45 +164,39 @@ RETURNING id, position
 
 # The first free item whose tweet this user has not judged, does not hold and has not skipped in any seat. OFFSET 0
 # keeps the planner from joining: each item is checked by index, and mostly the first one is taken.
-NEXT = """
-UPDATE labeling_queueitem SET state = 'claimed', claimed_by_id = %(user)s, claimed_until = %(until)s
-WHERE id = (
-    SELECT i.id FROM labeling_queueitem i
-    WHERE i.queue_id = %(queue)s AND i.state IN ('waiting', 'claimed')
-      AND (i.state = 'waiting' OR i.claimed_until < %(now)s)
-      AND NOT EXISTS (
-          SELECT FROM labeling_queueitem o
-          WHERE o.queue_id = i.queue_id AND o.tweet_id = i.tweet_id AND o.id <> i.id
-            AND o.state <> 'waiting' AND o.claimed_by_id IS NOT DISTINCT FROM %(user)s
-          OFFSET 0
-      )
-      AND NOT EXISTS (
-          SELECT FROM labeling_annotation a
-          WHERE a.tweet_id = i.tweet_id AND a.origin >= %(analyst)s AND a.annotator_id = %(user)s
-            AND a.retracts_id IS NULL
-            AND NOT EXISTS (SELECT FROM labeling_annotation r WHERE r.retracts_id = a.id)
-          OFFSET 0
-      )
-    ORDER BY i.position
-    LIMIT 1
-    FOR UPDATE OF i SKIP LOCKED
-)
-RETURNING id
+FREE = """
+SELECT i.id FROM labeling_queueitem i
+WHERE i.queue_id = %(queue)s AND i.state IN ('waiting', 'claimed')
+  AND (i.state = 'waiting' OR i.claimed_until < %(now)s)
+  AND NOT EXISTS (
+      SELECT FROM labeling_queueitem o
+      WHERE o.queue_id = i.queue_id AND o.tweet_id = i.tweet_id AND o.id <> i.id
+        AND o.state <> 'waiting' AND o.claimed_by_id IS NOT DISTINCT FROM %(user)s
+      OFFSET 0
+  )
+  AND NOT EXISTS (
+      SELECT FROM labeling_annotation a
+      WHERE a.tweet_id = i.tweet_id AND a.origin >= %(analyst)s AND a.annotator_id = %(user)s
+        AND a.retracts_id IS NULL
+        AND NOT EXISTS (SELECT FROM labeling_annotation r WHERE r.retracts_id = a.id)
+      OFFSET 0
+  )
+ORDER BY i.position
+LIMIT 1
 """
+
+NEXT = f"""
+UPDATE labeling_queueitem SET state = 'claimed', claimed_by_id = %(user)s, claimed_until = %(until)s
+WHERE id = ({FREE} FOR UPDATE OF i SKIP LOCKED)
+RETURNING id
+"""  # noqa: S608 - both are constants
 
 
 def claim_next(queue: Queue, user: User) -> QueueItem | None:
     """The user's own claimed item, renewed; else the next free one; None when there is none for this user."""
     if not queue.is_open:
         return None
-    now = timezone.now()
-    parameters: dict[str, int | datetime] = {
-        "queue": queue.pk,
-        "user": user.pk,
-        "now": now,
-        "until": now + claim_time(),
-        "analyst": Origin.ANALYST.value,
-    }
+    parameters = _claiming(queue, user)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(FORGETTABLE + ONE_AT_A_TIME + OWN, parameters)
         own = cursor.fetchall()
@@ -219,6 +213,27 @@ def claim_next(queue: Queue, user: User) -> QueueItem | None:
         return claim_next(queue, user)
     item.is_renewed = bool(own)
     return item
+
+
+def _claiming(queue: Queue, user: User) -> dict[str, int | datetime]:
+    now = timezone.now()
+    return {
+        "queue": queue.pk,
+        "user": user.pk,
+        "now": now,
+        "until": now + claim_time(),
+        "analyst": Origin.ANALYST.value,
+    }
+
+
+def has_next(queue: Queue, user: User) -> bool:
+    """Whether claim_next() would find a tweet for this user that they do not hold already."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_sort = off")
+        cursor.execute(FREE, _claiming(queue, user))
+        found = cursor.fetchone() is not None
+        cursor.execute("SET LOCAL enable_sort = on")  # for what follows in an outer transaction
+    return found
 
 
 def claim_time() -> timedelta:
@@ -307,11 +322,17 @@ def submit(
 
 
 def skip(item_id: int, user: User) -> None:
-    """Pass the tweet over. It is not offered to this user again. Raises ClaimLost."""
+    """Pass the tweet over. It is offered again after offer_skipped() alone. Raises ClaimLost."""
     with transaction.atomic():
         item, is_finished = _hold(item_id, user)
         if not is_finished:
             _finish(item, user, State.SKIPPED)
+
+
+def offer_skipped(queue: Queue) -> int:
+    """Let what was skipped wait again, for everybody, those who skipped it included. How many tweets came back."""
+    skipped = queue.items.filter(state=State.SKIPPED)
+    return skipped.update(state=State.WAITING, claimed_by=None, claimed_until=None, finished_at=None)
 
 
 def _finish(item: QueueItem, user: User, state: str) -> None:
@@ -370,9 +391,14 @@ class Progress:
     today: int  # tweets the user judged today, in any queue
     median_seconds: float | None
     seats: int
-    finished: int
+    finished: int  # judged or skipped
+    skipped: int
     claimed: int
     mine: int  # finished by the user in this queue
+
+    @property
+    def judged(self) -> int:
+        return self.finished - self.skipped
 
     @property
     def waiting(self) -> int:
@@ -388,7 +414,8 @@ FROM (
       AND a.queue_item_id IS NOT NULL AND a.retracts_id IS NULL
       AND NOT EXISTS (SELECT FROM labeling_annotation r WHERE r.retracts_id = a.id)
 ) today, (
-    SELECT count(*), count(*) FILTER (WHERE state IN ('done', 'skipped')), count(*) FILTER (WHERE state = 'claimed'),
+    SELECT count(*), count(*) FILTER (WHERE state IN ('done', 'skipped')), count(*) FILTER (WHERE state = 'skipped'),
+           count(*) FILTER (WHERE state = 'claimed'),
            count(*) FILTER (WHERE state IN ('done', 'skipped') AND claimed_by_id = %(user)s)
     FROM labeling_queueitem WHERE queue_id = %(queue)s
 ) items

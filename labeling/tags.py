@@ -114,8 +114,9 @@ def archive(tag: Tag) -> None:
 
 
 def restore(tag: Tag) -> None:
-    last = Tag.objects.aggregate(last=Max("position"))["last"] or 0
-    Tag.objects.filter(pk=tag.pk, is_archived=True).update(is_archived=False, position=last + 1, key="")
+    """Back to its place, with its key, so that the keys of the others are again what people knew."""
+    is_taken = bool(tag.key) and Tag.objects.in_use().filter(key=tag.key).exists()
+    Tag.objects.filter(pk=tag.pk).update(is_archived=False, key="" if is_taken else tag.key)
 
 
 def move(tag: Tag, *, by: int) -> None:
@@ -131,9 +132,14 @@ def move(tag: Tag, *, by: int) -> None:
 
 @transaction.atomic
 def reorder(tag_ids: Sequence[int]) -> None:
-    """Put the tags in this order; tags not named come after them, as they were."""
-    rest = Tag.objects.exclude(pk__in=tag_ids).order_by("position", "id").values_list("id", flat=True)
-    for position, tag_id in enumerate([*tag_ids, *rest], start=1):
+    """Put the tags in use in this order. Archived ones, and any that is not named, stay behind the one that they follow."""
+    ids = list(tag_ids)
+    before: int | None = None
+    for tag_id in Tag.objects.order_by("position", "id").values_list("id", flat=True):
+        if tag_id not in tag_ids:
+            ids.insert(ids.index(before) + 1 if before else 0, tag_id)
+        before = tag_id
+    for position, tag_id in enumerate(ids, start=1):
         Tag.objects.filter(pk=tag_id).exclude(position=position).update(position=position)
 
 

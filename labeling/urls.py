@@ -81,6 +81,7 @@ urlpatterns = [
     path("queues/<int:pk>/check/more/", queues.queue_check_more, name="queue-check-more"),
     path("queues/wrong-labels/", queues.wrong_labels_start, name="wrong-labels"),
     path("queues/<int:pk>/open/", queues.queue_open, name="queue-open"),
+    path("queues/<int:pk>/skipped/", queues.queue_skipped, name="queue-skipped"),
     path("label/", label.label_next, name="label-next"),
     path("queues/<int:queue_id>/label/", label.label, name="label"),
     path("queues/<int:queue_id>/label/submit/", label.label_submit, name="label-submit"),

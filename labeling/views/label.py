@@ -12,7 +12,7 @@ from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core import signing
 from django.core.exceptions import BadRequest
-from django.db.models import Max, Q
+from django.db.models import F, Max, Q
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -92,15 +92,19 @@ def label(request: HttpRequest, queue_id: int) -> HttpResponse:
 @access.analyst
 @require_GET
 def label_next(request: HttpRequest) -> HttpResponseBase:
-    """The queue with a tweet in hand; else the one last worked in that has tweets; else the list."""
+    """The queue with a tweet in hand; else the one last worked in that has tweets for this user; else the newest that has;
+    else the list."""
     mine = Q(items__claimed_by=request.user.pk)
     open_queues = Queue.objects.filter(is_open=True)
     holding = open_queues.filter(mine, items__state="claimed").order_by("-id").first()
-    used = open_queues.annotate(used=Max("items__finished_at", filter=mine)).order_by("used", "id")
-    with_tweets = (queue for queue in reversed(used) if queue.items.filter(state="waiting").exists())
+    used = open_queues.annotate(used=Max("items__finished_at", filter=mine))
+    recent_first = used.order_by(F("used").desc(nulls_last=True), "-id")
+    with_tweets = (queue for queue in recent_first if queues.has_next(queue, _user(request)))
     queue = holding or next(with_tweets, None)
     if queue is None:
-        messages.info(request, "No tweet waits in an open queue. Make a new queue to go on.")
+        may_make = access.has_role(request.user, "reviewer")
+        go_on = "Make a new queue to go on." if may_make else "Ask a reviewer for a new queue."
+        messages.info(request, f"No tweet waits for you in an open queue. {go_on}")
         return redirect("labeling:queue-list")
     return redirect("labeling:label", queue_id=queue.pk)
 
@@ -251,10 +255,11 @@ def _render(
     request: HttpRequest, queue: Queue, context: dict[str, Any], *, status: int = 200
 ) -> HttpResponse:
     context |= {"queue": queue, "progress": queues.progress(queue, _user(request))}
-    if (
-        queue.strategy == Queue.Strategy.AUDIT and "item" in context
-    ):  # judged blind: without the rules' marks too
+    is_sample = queue.strategy in (Queue.Strategy.AUDIT, Queue.Strategy.REMAINDER)
+    if is_sample and "item" in context:  # judged blind: without the rules' marks too
         context["pieces"] = [Piece(context["item"].tweet.text)]
+    # A tweet's page shows what colleagues and the model say.
+    context["links_to_page"] = not is_sample and queue.annotators_per_tweet == 1
     if _is_htmx(request):
         return render(request, "labeling/_label_task.html", context, status=status)
     context |= {"actions": ACTIONS, "guidelines": Tag.objects.in_use().exclude(guideline="")}

@@ -61,6 +61,14 @@ class Row:
         return self._items(*queues.FINISHED)
 
     @property
+    def judged(self) -> int:
+        return self._items(QueueItem.State.DONE)
+
+    @property
+    def skipped(self) -> int:
+        return self._items(QueueItem.State.SKIPPED)
+
+    @property
     def claimed(self) -> int:
         return self._items(QueueItem.State.CLAIMED)
 
@@ -206,6 +214,19 @@ def queue_open(request: HttpRequest, pk: int) -> HttpResponseBase:
     queues.set_open(queue, is_open=is_open)
     verb = "open again" if is_open else "closed. What was judged stays, and it can be opened again"
     messages.success(request, f"The queue “{queue.name}” is {verb}.")
+    return redirect("labeling:queue-list")
+
+
+@access.reviewer
+@require_POST
+def queue_skipped(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Offer again what was skipped."""
+    queue = get_object_or_404(Queue, pk=pk)
+    back = queues.offer_skipped(queue)
+    if back:
+        messages.success(request, f"{back:,} skipped in “{queue.name}” wait again, for everybody.")
+    else:
+        messages.info(request, f"Nothing is skipped in “{queue.name}”.")
     return redirect("labeling:queue-list")
 
 

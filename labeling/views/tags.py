@@ -12,6 +12,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from labeling import access, lexicon, rule_preview, rules, tags, tasks
@@ -172,7 +173,7 @@ def _tag_context(
 @require_POST
 def tag_move(request: HttpRequest, pk: int) -> HttpResponseBase:
     tags.move(get_object_or_404(Tag, pk=pk), by=-1 if request.POST.get("to") == "up" else 1)
-    return redirect("labeling:tag-list")
+    return redirect(f"{reverse('labeling:tag-list')}#tag-{pk}")
 
 
 @access.reviewer
@@ -182,7 +183,7 @@ def tag_archive(request: HttpRequest, pk: int) -> HttpResponseBase:
     tag = get_object_or_404(Tag, pk=pk)
     if tag.is_archived:
         tags.restore(tag)
-        messages.success(request, f"The tag “{tag}” is back, at the end of the list.")
+        messages.success(request, f"The tag “{tag}” is back in its place.")
     else:
         tags.archive(tag)
         messages.success(request, f"The tag “{tag}” is archived. What was judged with it stays.")

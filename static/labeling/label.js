@@ -22,10 +22,11 @@
 
   // Digits by their place on the keyboard (event.code), because shift changes what they type. Letters by what
   // is printed on the key, so that "D" is D on every layout; by place where the layout has no Latin letters.
+  // The number pad only where it types a digit: without NumLock, and with shift on Windows, its keys are arrows.
   function chordOf(event) {
-    const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code);
+    const digit = /^Digit(\d)$/.exec(event.code) || (/^\d$/.test(event.key) && /^Numpad(\d)$/.exec(event.code));
     const latin = /^[a-z]$/i.test(event.key) ? event.key : (/^Key([A-Z])$/.exec(event.code) || [])[1];
-    const key = digit ? digit[1] : (latin || event.code.replace("Numpad", "")).toLowerCase();
+    const key = digit ? digit[1] : (latin || (/^Numpad\d$/.test(event.code) ? event.key : event.code.replace("Numpad", ""))).toLowerCase();
     const held = (event.ctrlKey || event.metaKey ? "ctrl+" : "") + (event.shiftKey ? "shift+" : "") + (event.altKey ? "alt+" : "");
     return held + key;
   }
@@ -204,7 +205,27 @@
   document.addEventListener("submit", (event) => {
     if (event.submitter && event.submitter.hasAttribute("data-plain")) event.stopPropagation();
     else last = [event.target, event.submitter];
+    if (event.target.id === "undo") keepChoice();
   }, true);
+
+  // What is chosen for a tweet when an earlier one is taken back: it is there again when the tweet is.
+  const kept = new Map();
+  const checked = (form) => [...form.querySelectorAll("[name=verdict]:checked, [data-tag]:checked")].map((box) => box.id);
+
+  function keepChoice() {
+    const form = $("judge");
+    if (form) kept.set(form.dataset.item, { boxes: checked(form), note: $("note").value });
+  }
+
+  function putBack() {
+    const form = $("judge");
+    const choice = form && kept.get(form.dataset.item);
+    if (!choice) return;
+    kept.delete(form.dataset.item);
+    for (const box of form.querySelectorAll("[name=verdict], [data-tag]")) box.checked = choice.boxes.includes(box.id);
+    $("note").value = choice.note;
+    if (choice.note) $("note").closest("details").open = true;
+  }
 
   function problem(text) {
     $("label-problem-text").textContent = text;
@@ -215,10 +236,16 @@
 
   function retry() {
     $("label-problem").hidden = true;
+    // A log-in in another tab has changed the token that every form must carry.
+    const token = /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie);
+    if (token) for (const field of document.querySelectorAll("[name=csrfmiddlewaretoken]")) field.value = token[1];
     const [form, button] = last || [];
     if (button && button.isConnected) button.click();
     else if (form && form.isConnected) form.requestSubmit();
   }
+
+  const tagKeys = () => [...document.querySelectorAll("#judge [data-tag]")].map((box) => `${box.dataset.key}=${box.dataset.tag}`).join();
+  let keysBefore = tagKeys();
 
   page.addEventListener("htmx:beforeSwap", (event) => {
     const answer = event.detail.xhr;
@@ -248,8 +275,14 @@
   page.addEventListener("htmx:afterSwap", () => {
     lastTag = null;
     showKeys();
+    putBack();
     const task = $("task");
     say(task.dataset.said);
+    const keysNow = tagKeys();
+    if (keysBefore && keysNow && keysNow !== keysBefore && $("label-problem").hidden) {
+      notice("The keys of the tags have changed. Look at the buttons before you go on.");
+    }
+    keysBefore = keysNow || keysBefore;
     const isProblem = !$("label-problem").hidden;
     $("tweet").focus({ preventScroll: true });
     if (isProblem) $("label-problem").scrollIntoView({ block: "nearest" });

@@ -15,6 +15,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from labeling import queues
 from labeling.models import Annotation, Queue, QueueItem, Rule, Tag, Verdict
+from labeling.tags import archive
 from tests.factories import make_tag, make_tweet
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -170,6 +171,61 @@ def test_logged_out_meanwhile_keeps_the_choice(page: Page, context: BrowserConte
     press(page, "Enter")
     expect(page.locator("#label-problem")).to_contain_text("Not saved")
     assert page.locator("#verdict-da").is_checked()
+
+
+def test_a_log_in_in_another_tab_lets_the_retry_save_it(
+    page: Page, context: BrowserContext, live_server, analyst
+):
+    """The log-in changes the token that every form must carry."""
+    analyst.set_password("a-long-word")
+    analyst.save()
+    press(page, "d")
+    context.clear_cookies(name="sessionid")
+    press(page, "Enter")
+    expect(page.locator("#label-problem")).to_contain_text("logged out")
+    other = context.new_page()
+    other.goto(live_server.url + reverse("log-in"))
+    other.fill("input[name=username]", analyst.username)
+    other.fill("input[name=password]", "a-long-word")
+    other.keyboard.press("Enter")
+    other.wait_for_url(lambda url: "log-in" not in url)
+    before = page.locator("[name=shown]").input_value()
+    page.locator("#label-retry").click()
+    expect(page.locator(f"[name=shown][value='{before}']")).to_have_count(0)
+    assert Annotation.objects.get().verdict == Verdict.DA
+
+
+def test_an_undo_keeps_what_was_chosen_for_the_tweet_on_the_screen(page: Page, tags):
+    submit(page, "n", "Enter")
+    second = tweet_text(page)
+    press(page, "d", "3", "x")
+    page.keyboard.type("half a thought")
+    press(page, "Escape")
+    submit(page, "Backspace")
+    assert page.locator("#verdict-nda").is_checked()
+    submit(page, "u", "Enter")
+    assert tweet_text(page) == second
+    assert page.locator("#verdict-da").is_checked()
+    assert page.locator("[name=tags]:checked").evaluate_all("boxes => boxes.map((box) => box.id)") == [
+        f"tag-{tags[2].pk}"
+    ]
+    assert page.locator("#note").input_value() == "half a thought"
+
+
+def test_a_key_of_the_number_pad_that_types_no_digit_gives_no_tag(page: Page, tags):
+    pressed = "(init) => document.dispatchEvent(new KeyboardEvent('keydown', {bubbles: true, ...init}))"
+    page.evaluate(pressed, {"code": "Numpad1", "key": "End"})  # shift on Windows, or no NumLock
+    assert page.locator("[name=tags]:checked").count() == 0
+    page.evaluate(pressed, {"code": "Numpad1", "key": "1"})
+    assert page.locator(f"#tag-{tags[0].pk}").is_checked()
+
+
+def test_keys_that_change_meanwhile_are_said(page: Page, tags):
+    archive(tags[0])
+    submit(page, "d", "Enter")
+    expect(page.locator("#label-problem")).to_contain_text("keys of the tags have changed")
+    submit(page, "d", "Enter")
+    expect(page.locator("#label-problem")).to_be_hidden()
 
 
 def test_a_closed_tab_gives_the_tweet_back_and_a_reload_does_not(page: Page, settings):

@@ -6,8 +6,17 @@ import pytest
 
 from labeling.agreement import agreement, measure
 from labeling.annotation import annotate, retract
-from labeling.models import Verdict
-from tests.factories import make_tag, make_tweet
+from labeling.models import Annotation, Queue, QueueItem, Tweet, Verdict
+from tests.factories import make_tag, make_tweet, make_version
+
+
+def judge(tweet: Tweet, annotator, verdict: Verdict, tag_ids=(), *, queue: bool = True, **how) -> Annotation:
+    """As handed out by a queue of two analysts for each tweet."""
+    if queue:
+        row, _ = Queue.objects.get_or_create(name="two each", annotators_per_tweet=2)
+        seat = row.items.filter(tweet=tweet).count() + 1
+        how["queue_item"] = QueueItem.objects.create(queue=row, tweet=tweet, seat=seat, position=tweet.pk)
+    return annotate(tweet_id=tweet.pk, annotator=annotator, verdict=verdict, tag_ids=list(tag_ids), **how)
 
 
 def test_kappa_of_a_worked_example():
@@ -30,13 +39,13 @@ def test_only_the_latest_judgement_counts_and_none_that_was_taken_back(analyst, 
     tag = make_tag()
     for i in range(20):
         tweet = make_tweet()
-        annotate(tweet_id=tweet.pk, annotator=analyst, verdict=Verdict.NDA, tag_ids=[])
-        annotate(tweet_id=tweet.pk, annotator=analyst, verdict=Verdict.DA, tag_ids=[tag.pk])
+        judge(tweet, analyst, Verdict.NDA)
+        judge(tweet, analyst, Verdict.DA, [tag.pk])
         other = Verdict.DA if i < 15 else Verdict.NDA
-        annotate(tweet_id=tweet.pk, annotator=second_analyst, verdict=other, tag_ids=[tag.pk])
+        judge(tweet, second_analyst, other, [tag.pk])
     extra = make_tweet()
-    annotate(tweet_id=extra.pk, annotator=analyst, verdict=Verdict.DA, tag_ids=[])
-    mistake = annotate(tweet_id=extra.pk, annotator=second_analyst, verdict=Verdict.DA, tag_ids=[])
+    judge(extra, analyst, Verdict.DA)
+    mistake = judge(extra, second_analyst, Verdict.DA)
     retract(mistake, by=second_analyst)
     report = measure()
     [pair] = report.pairs
@@ -46,12 +55,27 @@ def test_only_the_latest_judgement_counts_and_none_that_was_taken_back(analyst, 
 
 
 @pytest.mark.django_db
+def test_what_was_said_with_others_answers_in_view_is_left_out(analyst, second_analyst):
+    version = make_version()
+    for _ in range(20):
+        tweet = make_tweet()
+        judge(tweet, analyst, Verdict.DA)
+        judge(tweet, second_analyst, Verdict.NDA)
+        judge(tweet, second_analyst, Verdict.DA, queue=False)  # a correction on the tweet's page
+        hinted = make_tweet()
+        for user in (analyst, second_analyst):
+            judge(hinted, user, Verdict.DA, suggested_by=version.pk)
+    [pair] = measure().pairs
+    assert (pair.verdict.n, pair.verdict.share) == (20, 0)
+
+
+@pytest.mark.django_db
 def test_the_page_says_too_few_rather_than_a_figure(client_of, analyst, second_analyst):
     client = client_of(analyst)
-    assert "judged by two people yet" in client.get("/agreement/").content.decode()
+    assert "judged by two people independently yet" in client.get("/agreement/").content.decode()
     tweet = make_tweet()
     for user in (analyst, second_analyst):
-        annotate(tweet_id=tweet.pk, annotator=user, verdict=Verdict.DA, tag_ids=[])
+        judge(tweet, user, Verdict.DA)
     page = client.get("/agreement/").content.decode()
     assert "ana and ben" in page
     assert "too few to say" in page

@@ -105,8 +105,8 @@ def test_the_list_of_queues_takes_few_queries_however_many_there_are(
     with django_assert_num_queries(6):  # session, user, role, open, closed, counts
         content = client.get(reverse("labeling:queue-list")).content.decode()
     assert content.count("Start labeling") == 4
-    assert content.count("<strong>0</strong> of 3 done · 3 waiting") == 3
-    assert content.count("<strong>1</strong> of 3 done · 1 waiting · 1 in hand · 1 by me") == 1
+    assert content.count("<strong>0</strong> of 3 judged · 3 waiting") == 3
+    assert content.count("<strong>1</strong> of 3 judged · 1 waiting · 1 in hand · 1 by me") == 1
 
 
 def test_there_is_nothing_to_start_in_a_finished_queue(client_of, analyst):
@@ -130,6 +130,55 @@ def test_label_next_goes_to_a_queue_with_tweets_or_says_that_there_is_none(clien
     make_queue(name="later")
     client.get(url("label", queue))
     assert client.get(reverse("labeling:label-next")).headers["Location"] == url("label", queue)
+
+
+def test_label_next_goes_on_where_one_worked_last(client_of, analyst, second_analyst):
+    worked, untouched = make_queue(name="worked"), make_queue(name="newer and untouched")
+    client, next_queue = client_of(analyst), reverse("labeling:label-next")
+    submit(client, worked, shown(client.get(url("label", worked))))
+    held = queues.claim_next(worked, analyst)  # what the submit has shown
+    assert held is not None
+    queues.submit(held.pk, analyst, verdict=Verdict.NDA, tag_ids=[])
+    assert client.get(next_queue).headers["Location"] == url("label", worked)
+    assert client_of(second_analyst).get(next_queue).headers["Location"] == url("label", untouched)
+
+
+def test_label_next_leaves_out_a_queue_that_waits_for_others(client_of, analyst):
+    two_each = make_queue(tweets=1, annotators_per_tweet=2, name="two each")
+    other = make_queue(name="other")
+    client = client_of(analyst)
+    for item in two_each.items.filter(seat=1):
+        queues.submit(item.pk, analyst, verdict=Verdict.NDA, tag_ids=[])
+    assert not queues.has_next(two_each, analyst)
+    assert client.get(reverse("labeling:label-next")).headers["Location"] == url("label", other)
+    queues.set_open(other, is_open=False)
+    answer = client.get(reverse("labeling:label-next"), follow=True)
+    assert "Ask a reviewer for a new queue" in answer.content.decode()
+
+
+def test_what_was_skipped_is_said_and_can_be_offered_again(client_of, analyst, reviewer):
+    queue = make_queue(tweets=2)
+    client = client_of(analyst)
+    token = shown(client.get(url("label", queue)))
+    token = shown(submit(client, queue, token, action="skip"))
+    done = submit(client, queue, token).content.decode()
+    assert "1 judgements are in, and 1 was skipped: a reviewer can offer it again" in done
+    assert "1 of 2 judged · 1 skipped" in done
+    assert client.post(url("queue-skipped", queue)).status_code == 403
+    page = client_of(reviewer).get(reverse("labeling:queue-list")).content.decode()
+    assert "<strong>1</strong> of 2 judged · 1 skipped · 0 waiting" in page
+    answer = client_of(reviewer).post(url("queue-skipped", queue), follow=True)
+    assert "1 skipped in" in answer.content.decode()
+    assert "Offer the skipped again" not in answer.content.decode()
+    assert client.get(url("label", queue)).context["item"] is not None  # the one who skipped it, too
+
+
+@pytest.mark.parametrize(("fields", "is_linked"), [({}, True), ({"annotators_per_tweet": 2}, False)])
+def test_where_people_judge_for_themselves_no_link_leads_to_what_others_say(
+    client_of, analyst, fields, is_linked
+):
+    queue = make_queue(**fields)
+    assert ("its page" in client_of(analyst).get(url("label", queue)).content.decode()) == is_linked
 
 
 def test_the_page_shows_a_tweet_with_marked_terms_and_keys_and_a_reload_shows_the_same(client_of, analyst):

@@ -81,7 +81,9 @@ def test_counts_beyond_the_limit_are_capped(client_of, analyst, lean, monkeypatc
 def test_tags_are_moved_archived_and_restored(client_of, reviewer, lean):
     other = make_tag("other")
     client = client_of(reviewer)
-    client.post(url("tag-move", other.pk), {"to": "up"})
+    answer = client.post(url("tag-move", other.pk), {"to": "up"})
+    assert answer.headers["Location"].endswith(f"#tag-{other.pk}")
+    assert f'id="tag-{other.pk}"' in page_of(client, "tag-list")
     assert [tag.name for tag in Tag.objects.in_use()] == ["other", "lean"]
     client.post(url("tag-archive", lean.pk))
     assert "Restore lean" in page_of(client, "tag-list")

@@ -94,13 +94,27 @@ def test_tags_move_and_stop_at_the_ends():
     assert names() == ["c", "a", "b"]
 
 
-def test_an_archived_tag_leaves_the_list_and_comes_back_at_its_end():
-    a = make_tag("a")
-    make_tag("b")
+def test_an_archived_tag_leaves_the_list_and_comes_back_to_its_place_and_key():
+    """Or the keys of all tags behind it would be others for good."""
+    a, b, c = make_tag("a", key="shift+a"), make_tag("b"), make_tag("c")
+    keys = tags.keys_of(list(Tag.objects.in_use()))
     tags.archive(a)
-    assert names() == ["b"]
+    assert names() == ["b", "c"]
     tags.restore(a)
-    assert names() == ["b", "a"]
+    assert names() == ["a", "b", "c"]
+    assert tags.keys_of(list(Tag.objects.in_use())) == keys
+    tags.archive(b)
+    tags.move(c, by=-1)
+    tags.restore(b)
+    assert names() == ["c", "a", "b"]
+
+
+def test_a_key_that_another_tag_has_meanwhile_is_not_had_twice():
+    a = make_tag("a", key="k")
+    tags.archive(a)
+    make_tag("b", key="k")
+    tags.restore(a)
+    assert Tag.objects.get(pk=a.pk).key == ""
 
 
 # Colours -------------------------------------------------------------------------------------------------
