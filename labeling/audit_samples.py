@@ -36,6 +36,7 @@ class Sampled:
     tag_ids: list[int] | None  # a person's; None: not judged
     tag_bytes: bytes  # round(255 · P(tag)), in the order of version.tag_ids
     is_of_whole: bool  # drawn by audits of all general tweets, and by none of the flagged alone
+    counts: bool  # every tweet that was drawn before it has been handled
 
     @property
     def is_judged(self) -> bool:
@@ -43,9 +44,10 @@ class Sampled:
 
     @property
     def is_left_open(self) -> bool:
-        """A person had it and could not, or would not, say."""
+        """A person had it and could not, or would not, say; or took back what they said."""
+        was_taken_back = self.counts and self.state == QueueItem.State.DONE
         return self.verdict == Verdict.UNSURE or (
-            self.verdict is None and self.state == QueueItem.State.SKIPPED
+            self.verdict is None and (was_taken_back or self.state == QueueItem.State.SKIPPED)
         )
 
 
@@ -98,7 +100,8 @@ def read_sample(version: ModelVersion, audits: Sequence[Audit]) -> list[Sampled]
     """The drawn tweets, each once, with the version's scores. One query, by keys.
 
     Labels count in the order of the draw, up to the first tweet that waits: those known beyond it are known because
-    people met the tweets elsewhere, as the riskiest are met first, and would sway the figures.
+    people met the tweets elsewhere, as the riskiest are met first, and would sway the figures. Of a tweet that several
+    audits drew, one in which it counts is enough.
     """
     if version.scores_published_at is None:
         raise CannotEstimate(f"{version} has no published scores. Score the tweets with it first.")
@@ -113,7 +116,7 @@ def read_sample(version: ModelVersion, audits: Sequence[Audit]) -> list[Sampled]
         SELECT DISTINCT ON (i.tweet_id) i.tweet_id, i.stratum, i.state,
                CASE WHEN counts AND l.verdict_origin = ANY(%s) THEN l.verdict END, s.risk, s.risk >= %s::real, t.text,
                CASE WHEN counts AND l.tags_origin = ANY(%s) THEN l.tag_ids END, s.tag_bytes,
-               i.queue_id = ANY(%s::bigint[])
+               bool_and(i.queue_id = ANY(%s::bigint[])) OVER (PARTITION BY i.tweet_id), counts
         FROM labeling_queueitem i
         LEFT JOIN waiting w ON w.queue_id = i.queue_id
         CROSS JOIN LATERAL (SELECT w.first IS NULL OR i.position < w.first AS counts) c
@@ -121,7 +124,7 @@ def read_sample(version: ModelVersion, audits: Sequence[Audit]) -> list[Sampled]
         JOIN {ScoreTables(version.pk).score} s ON s.tweet_id = i.tweet_id
         LEFT JOIN labeling_label l ON l.tweet_id = i.tweet_id
         WHERE i.queue_id = ANY(%s)
-        ORDER BY i.tweet_id, i.queue_id = ANY(%s::bigint[]), i.queue_id
+        ORDER BY i.tweet_id, counts DESC, i.queue_id = ANY(%s::bigint[]), i.queue_id
         """
     with connection.cursor() as cursor:
         cursor.execute(sql, [queues, people, threshold_of(version), people, of_whole, queues, of_whole])
@@ -138,8 +141,9 @@ def read_sample(version: ModelVersion, audits: Sequence[Audit]) -> list[Sampled]
             tag_ids,
             bytes(tag_bytes),
             is_of_whole,
+            counts,
         )
-        for tweet_id, stratum, state, verdict, risk, is_flagged, text, tag_ids, tag_bytes, is_of_whole in rows
+        for tweet_id, stratum, state, verdict, risk, is_flagged, text, tag_ids, tag_bytes, is_of_whole, counts in rows
     ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,7 @@ def survey(version: ModelVersion | None) -> Corpus:
         )
     first, last = _id_range(version)
     expected = _middles(edges)
-    found = _look_up(version, edges, next(_random_ids(first, last))[:SURVEYED])
+    found = _look_up(version, edges, next(random_ids(first, last, rng=np.random.default_rng()))[:SURVEYED])
     for place in range(len(size)):
         risks = [risk for _, own, risk in found if own == place]
         if len(risks) >= ENOUGH:
@@ -283,7 +283,7 @@ def draw(planned: Plan) -> list[list[int]]:
 
 def _meet(planned: Plan, missing: dict[int, int], drawn: list[list[int]]) -> None:
     corpus, looked_up = planned.corpus, 0
-    batches = _random_ids(corpus.first_id, corpus.last_id)
+    batches = random_ids(corpus.first_id, corpus.last_id, rng=np.random.default_rng())
     while any(len(drawn[h]) < n for h, n in missing.items()) and looked_up < MAX_IDS:
         batch = next(batches, [])
         if not batch:
@@ -292,13 +292,6 @@ def _meet(planned: Plan, missing: dict[int, int], drawn: list[list[int]]) -> Non
         for tweet_id, h, _ in _look_up(corpus.version, planned.edges, batch):
             if h in missing and len(drawn[h]) < missing[h]:
                 drawn[h].append(tweet_id)
-
-
-def _random_ids(first: int, last: int) -> Iterator[list[int]]:
-    """Different ids between first and last, some at a time, each list in random order."""
-    rng = np.random.default_rng()
-    for ids in random_ids(first, last, rng=rng):
-        yield rng.permutation(ids).tolist()
 
 
 def _look_up(version: ModelVersion, edges: Sequence[float], ids: list[int]) -> list[tuple[int, int, float]]:

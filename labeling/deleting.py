@@ -117,8 +117,8 @@ def work(job: Job, progress: Progress) -> None:
     _wait_for_writers(progress)
     progress.report(stage="Counting what is left")
     _sweep_unpublished()
-    for version in ModelVersion.objects.all():
-        scoring.recount(version)
+    for version_id in ModelVersion.objects.values_list("pk", flat=True):
+        scoring.recount(version_id, gone=(first, last))
     _finish(row, job)
 
 
@@ -134,8 +134,9 @@ def _span(row: Import) -> tuple[int, int]:
 
 
 def _wait_for_writers(progress: Progress) -> None:
+    """Not for a job whose worker is gone: the one that would take it over may be this one."""
     running = Job.objects.filter(state=Job.State.RUNNING, kind__in=WRITERS)
-    while job := running.first():
+    while job := running.exclude(pk__in=Job.objects.abandoned().values("pk")).first():
         progress.report(stage=f"Waiting for a job to end: {job.get_kind_display().lower()}")
         progress.write()  # shows a cancel
         time.sleep(WAIT_SECONDS)

@@ -11,9 +11,7 @@ Nothing is done twice by a second attempt, so that it may be killed anywhere. Wh
 from __future__ import annotations
 
 import csv
-import json
 import os
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -21,17 +19,15 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import OperationalError, connection, transaction
 from django.db.models import F, Q
 
-from labeling import deleting, erased, jobs, near_copies
+from labeling import deleting, erased, jobs, near_copies, scoring
 from labeling.identity import AuthorHasher, dedupe_keys
 from labeling.imports.importing import author_key
-from labeling.jobs import JobError, Progress
+from labeling.jobs import Cancelled, JobError, Progress
 from labeling.models import (
     Annotation,
     AuditEvent,
@@ -124,24 +120,48 @@ def start(
 
 
 def work(job: Job, progress: Progress) -> None:
-    author = uuid.UUID(job.detail["author"]) if job.detail["author"] else None
+    """An erasure that stops half-way is on record too, with what it has erased."""
+    author = uuid.UUID(job.detail["author"]) if job.detail.get("author") else None
+    what = "author" if author else "tweets"
+    rows = 0
+    try:
+        rows = _run(job, author, progress)
+    except (Cancelled, JobError):
+        if job.done:
+            _record(job, what=what)
+        Job.objects.filter(pk=job.pk).update(detail={})
+        raise
+    _record(job, what=what)
+    job.detail = {"rejected_rows": rows}  # whom it was about is nobody's business any more
+    progress.report(stage="Tweets erased", done=job.done)
+
+
+def _run(job: Job, author: uuid.UUID | None, progress: Progress) -> int:
+    """How many rejected rows went."""
     progress.report(stage="Looking for the tweets")
-    ids: list[int] = job.detail["tweets"]
+    ids: list[int] = job.detail.get("tweets", [])
+    keys: set[int] = set()
     if author:
         ErasedAuthor.objects.get_or_create(author_hash=author)
         _wait_for(_Running.now([Job.Kind.IMPORT]), progress)  # they began before they could know
         ids = ids + _ids_of(author)
     for start in range(0, len(ids), BATCH):
-        job.done += _patiently(partial(_erase, ids[start : start + BATCH], job))
+        job.done += _patiently(partial(_erase, ids[start : start + BATCH], job, keys))
         progress.report(stage="Erasing tweets", done=job.done)
+    scoring.last_settled_id()  # a batch of an import had asked for marks before, and held the same post
+    for same in _in_parts(sorted(keys), BATCH):
+        ids = list(Tweet.objects.filter(dedupe_key__in=same).values_list("pk", flat=True))
+        job.done += _patiently(partial(_erase, ids, job, set()))
     _wait_for(_Running.now(deleting.WRITERS), progress)
     progress.report(stage="Looking for what was written meanwhile")
     _sweep(job)
     progress.report(stage="Looking through rejected rows")
-    rows = _clean_rejected(author, progress.report)
-    _record(job, what="author" if author else "tweets")
-    job.detail = {"rejected_rows": rows}  # whom it was about is nobody's business any more
-    progress.report(stage="Tweets erased", done=job.done)
+    return _clean_rejected(author, progress.report)
+
+
+def _in_parts(values: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
 
 
 def _ids_of(author: uuid.UUID) -> list[int]:
@@ -167,15 +187,19 @@ def _patiently(erase: Callable[[], int]) -> int:
             time.sleep(LOCK_WAIT_MS / 1000)
 
 
-def _erase(ids: Sequence[int], job: Job) -> int:
-    """Some tweets, their marks and the job's count, in the transaction of _patiently(). How many tweets."""
+def _erase(ids: Sequence[int], job: Job, keys: set[int]) -> int:
+    """Some tweets, their marks and the job's count, in the transaction of _patiently(). How many tweets.
+
+    Adds the dedupe keys by which they, and the same posts from the other source, can be found to `keys`.
+    """
     rows = _read(ids)
     if not rows:
         return 0
     marks: dict[int, int | None] = {}
     for source in Source:
-        own = erased.marks_of(dedupe_keys(source, [(name, text) for _, _, name, text in rows])).tolist()
-        for mark, (tweet_id, of, _, _) in zip(own, rows, strict=True):
+        own = dedupe_keys(source, [(name, text) for _, _, name, text in rows])
+        keys.update(own.tolist())
+        for mark, (tweet_id, of, _, _) in zip(erased.marks_of(own).tolist(), rows, strict=True):
             marks[mark] = tweet_id if of == source else marks.get(mark)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -283,12 +307,15 @@ def _clean_rejected(author: uuid.UUID | None, tick: Callable[[], None]) -> int:
     with connection.cursor() as cursor:
         marks = erased.known_marks(cursor)
     hasher = AuthorHasher(author_key())
-    author_hash = author.bytes if author else None
+
+    def is_author(cell: str) -> bool:
+        return author is not None and hasher.hash(cell) == author.bytes
+
     rows = 0
     for row in Import.objects.exclude(rejected_file="").exclude(job__state__in=Job.ACTIVE):
         path = Path(row.rejected_file.path)
         if path.exists():
-            rows += _clean(path, lambda contents: _are_erased(contents, marks, author_hash, hasher), tick)
+            rows += _clean(path, lambda contents: erased.are_erased(contents, marks, is_author), tick)
     return rows
 
 
@@ -316,31 +343,3 @@ def _clean(path: Path, are_erased: Callable[[list[str]], list[bool]], tick: Call
 def _parts(lines: Iterator[list[str]]) -> Iterator[list[list[str]]]:
     while part := list(islice(lines, ROWS)):
         yield part
-
-
-def _are_erased(
-    contents: list[str], marks: Any, author_hash: bytes | None, hasher: AuthorHasher
-) -> list[bool]:
-    """Which rows have a cell that is the author, or the id or the text of an erased tweet."""
-    pairs = [(row, cell) for row, content in enumerate(contents) for cell in set(_cells(content)) if cell]
-    gone = [False] * len(contents)
-    for source in Source:
-        for names in ([(cell, "") for _, cell in pairs], [("", cell) for _, cell in pairs]):
-            for place in np.flatnonzero(np.isin(erased.marks_of(dedupe_keys(source, names)), marks)).tolist():
-                gone[pairs[place][0]] = True
-    if author_hash is not None:
-        for row, cell in pairs:
-            gone[row] = gone[row] or hasher.hash(cell) == author_hash
-    return gone
-
-
-def _cells(content: str) -> list[str]:
-    try:
-        cells = json.loads(content)
-    except ValueError:
-        cells = None
-    if isinstance(cells, list):
-        found = [str(cell) for cell in cells]
-        return [*found, *(cell.strip() for cell in found)]
-    pieces = re.split(r"[,;\t|]", content) + re.findall(r'"((?:[^"\\]|\\.)*)"', content)
-    return [piece.strip(" \"'[]\r\n") for piece in pieces]

@@ -108,6 +108,23 @@ def bounded_transaction() -> Iterator[Any]:
         yield cursor
 
 
+def hold_writers(tables: ScoreTables) -> None:
+    """Until the transaction ends, nobody adds scores: waits for the chunks that are just being written."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"LOCK TABLE {tables.score} IN SHARE MODE")
+
+
+def remove_orphans(tables: ScoreTables, first: int, last: int) -> None:
+    """Scores of tweets between these ids that are gone: a chunk had read them a moment before."""
+    for table in tables.all:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"DELETE FROM {table} s WHERE tweet_id BETWEEN %s AND %s"
+                " AND NOT EXISTS (SELECT FROM labeling_tweet t WHERE t.id = s.tweet_id)",
+                [first, last],
+            )
+
+
 def add_indexes(tables: ScoreTables) -> None:
     """Safe to repeat, and by two at once. The unique index is the proof that no tweet was scored twice."""
     score, tag, listed = tables.score, tables.tag, tables.listed

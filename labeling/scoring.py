@@ -373,10 +373,12 @@ def _publish(run: ScoringRun, scorer: _Scorer, mine: Job) -> None:
             raise jobs.Superseded(f"Job {job.pk} was taken over or ended")
         if not score_tables.is_attached(scorer.tables):
             score_tables.attach(scorer.tables)
+        version = ModelVersion.objects.select_for_update().get(
+            pk=scorer.version.pk
+        )  # after a recount, if any
         chunks = run.chunks.filter(counts__isnull=False)
         parts = list(chunks.values_list("counts", flat=True))
         chunks.update(counts=None)
-        version = ModelVersion.objects.select_for_update().get(pk=scorer.version.pk)
         counts = score_counts.add(score_counts.counts_of(version.score_summary), *parts)
         _store_summary(version, counts, threshold=scorer.threshold, floor=scorer.floor)
         scorer.version.refresh_from_db()
@@ -388,19 +390,23 @@ def _store_summary(version: ModelVersion, counts: Counts, *, threshold: float, f
     version.save(update_fields=["score_summary", "scores_published_at"])
 
 
-def recount(version: ModelVersion) -> None:
+def recount(version_id: int, *, gone: tuple[int, int] = (0, -1)) -> None:
     """Count a version's scores anew, after some were removed: three scans, some twenty seconds at 20 million.
 
-    Counts that wait in chunks are part of it. Not while the version is being scored.
+    Counts that wait in chunks are part of it. Chunks that are being scored are committed before or after it, and a
+    publication waits for its end. `gone`: the first and last id between which scores without a tweet are removed.
     """
-    tables = ScoreTables(version.pk)
-    if not score_tables.exist(tables):
-        return
-    summary = version.score_summary
-    threshold = summary.get("threshold", threshold_of(version))
-    counts = score_counts.scan(tables, threshold=threshold)
-    score_tables.analyze(tables, only_listed=True)
+    tables = ScoreTables(version_id)
     with transaction.atomic():
+        if not score_tables.exist(tables):
+            return
+        score_tables.hold_writers(tables)  # as _publish() does: the tables, then the version
+        version = ModelVersion.objects.select_for_update().get(pk=version_id)
+        score_tables.remove_orphans(tables, *gone)
+        summary = version.score_summary
+        threshold = summary.get("threshold", threshold_of(version))
+        counts = score_counts.scan(tables, threshold=threshold)
+        score_tables.analyze(tables, only_listed=True)
         waiting = ScoringChunk.objects.filter(run__version=version, counts__isnull=False)
         first = waiting.first()
         waiting.update(counts=None)

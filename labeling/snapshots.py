@@ -229,7 +229,7 @@ def random_ids(low: int, high: int, *, rng: np.random.Generator) -> Iterator[lis
         ids = np.unique(rng.integers(low, high, DRAW, endpoint=True))
         ids = np.setdiff1d(ids, seen, assume_unique=True)
         seen = np.concatenate([seen, ids])
-        yield ids.tolist()
+        yield rng.permutation(ids).tolist()  # sorted, whoever stops in the middle would take the lowest
 
 
 def draw_negatives(count: int, *, seed: int, rules: RuleSet, tick: Tick) -> Draw:

@@ -12,7 +12,8 @@ from typing import Any
 
 from django.db import connection
 
-from labeling.models import Origin, Queue, QueueItem, Verdict
+from labeling.models import Origin, Queue, Verdict
+from labeling.queues import FINISHED
 from labeling.sampling import Remainder
 from ml import stopping
 
@@ -126,7 +127,7 @@ def _numbers(remainder: Remainder, sample: Sample) -> dict[str, int]:
 
 def _count_sample(items: list[tuple[int | None, str]]) -> Sample:
     def is_settled(item: tuple[int | None, str]) -> bool:
-        return item[0] is not None or item[1] == QueueItem.State.SKIPPED
+        return item[0] is not None or item[1] in FINISHED  # skipped, or taken back: nobody is asked again
 
     counted = list(takewhile(is_settled, items))
     skipped = sum(verdict is None for verdict, _ in counted)

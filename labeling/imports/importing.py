@@ -226,11 +226,13 @@ def _run(row: Import, path: str, *, job: Job, progress: Progress, rejected: _Rej
     with Lanes() as lanes:
         for batch in source:
             rejected.write(batch.rejected)
+            tag_ids.update(
+                _create_tags(batch.new_tags)
+            )  # of a batch that is in, too: one may be renamed since
             if batch.end <= resumed_at:
                 continue
             if batch.start < resumed_at:
                 raise JobError("The file has changed since the import began. Import it again.")
-            tag_ids.update(_create_tags(batch.new_tags))
             segment = search_index.open_segment(row) if batch.end > segment_after else 0
             writing = Writing(batch, import_id=row.pk, tag_ids=tag_ids, segment=segment)
             done = lanes.put(writing, last=batch.fraction >= 1)
@@ -295,6 +297,7 @@ class _RejectedRows:
     def write(self, rows: Sequence[Sequence[Any]]) -> None:
         if not rows:
             return
+        rows = self._without_erased(rows)
         if self.stream is None:
             self.row.rejected_file.name = f"rejected/{secrets.token_hex(16)}.csv"
             path = Path(self.row.rejected_file.path)
@@ -304,3 +307,15 @@ class _RejectedRows:
             csv.writer(self.stream).writerow(REJECTED_COLUMNS)
         csv.writer(self.stream).writerows([number, reason, safe_cell(row)] for number, reason, row in rows)
         self.stream.flush()
+
+    def _without_erased(self, rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+        """Without what they say, where that is a tweet that was erased."""
+        with connection.cursor() as cursor:
+            marks = erased.known_marks(cursor)
+        if not len(marks):
+            return rows
+        gone = erased.are_erased([str(content) for _, _, content in rows], marks)
+        return [
+            (number, reason, "" if is_gone else content)
+            for (number, reason, content), is_gone in zip(rows, gone, strict=True)
+        ]

@@ -104,6 +104,11 @@ class Job(models.Model):
         return self.state in self.ACTIVE
 
     @property
+    def needs_admin(self) -> bool:
+        """Only admins begin it, and cancel it."""
+        return self.kind in (self.Kind.DELETE, self.Kind.ERASE)
+
+    @property
     def fraction(self) -> float | None:
         """Share of the work that is done, 0 to 1; None while the amount is unknown."""
         return min(1.0, self.done / self.total) if self.total else None

@@ -39,7 +39,7 @@ def make_corpus(
         for n, (t, r) in enumerate(zip(made, risk, strict=True))
     }
     make_scores(version, scores | {t: (0.9, {}) for t in others})
-    scoring.recount(version)
+    scoring.recount(version.pk)
     version.refresh_from_db()
     return version
 
@@ -179,7 +179,7 @@ def test_an_empty_flagged_list_cannot_be_drawn_from():
     version = make_corpus()
     version.threshold = 0.99
     version.save()
-    scoring.recount(version)
+    scoring.recount(version.pk)
     version.refresh_from_db()
     with pytest.raises(CannotDraw, match="flags no general tweet"):
         audits.start(version, labels=60, user=None, only_flagged=True)
@@ -276,7 +276,7 @@ def test_the_labels_serve_another_version_too(analyst):
     version.refresh_from_db()
     ModelVersion.objects.update(is_active=False)
     make_scores(later, {tweet: (0.8 if is_da(tweet) else 0.02, {}) for tweet in tweets})
-    scoring.recount(later)
+    scoring.recount(later.pk)
     later.refresh_from_db()
     report = estimates.report(later)
     assert report is not None
@@ -346,7 +346,7 @@ def test_an_audit_of_the_corpus_comes_before_more_labels_of_the_flagged(analyst)
     ModelVersion.objects.update(is_active=False)
     second = make_version()
     make_scores(second, {t: (0.9 if number(t) < 100 else 0.02, {}) for t in general()})
-    scoring.recount(second)
+    scoring.recount(second.pk)
     second.refresh_from_db()
     judge(audits.start(second, labels=90, user=None, only_flagged=True), analyst)
     audits.start(second, labels=60, user=None)  # of which nothing is judged but what the others had

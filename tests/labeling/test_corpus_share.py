@@ -105,7 +105,7 @@ def test_a_later_version_has_the_number_from_the_list_of_an_earlier_one(analyst)
     ModelVersion.objects.update(is_active=False)
     second = make_version()
     make_scores(second, {tweet: (0.9 if number(tweet) >= 1_900 else 0.02, {}) for tweet in general()})
-    scoring.recount(second)
+    scoring.recount(second.pk)
     second.refresh_from_db()
     audit = audits.start(second, labels=60, user=None, only_flagged=True)
     assert found_of(second).version == first  # of the second's own nothing is judged

@@ -86,7 +86,9 @@ def two_imports(analyst) -> tuple[Import, Import]:
     for tweet in tweets:
         judge_everywhere(tweet, analyst, version)
     version.score_summary |= {"threshold": 0.5}
-    scoring.recount(version)
+    version.save()
+    scoring.recount(version.pk)
+    version.refresh_from_db()
     assert version.score_summary["n"] == 6
     return rows
 

@@ -102,7 +102,7 @@ def judged(analyst: User) -> list[Tweet]:
     version, tag = make_version(), make_tag()
     make_scores(version, {tweet: (0.9, {tag: 0.8}) for tweet in found})
     version.score_summary |= {"threshold": 0.5}
-    scoring.recount(version)
+    scoring.recount(version.pk)
     unseen, seen = ScoreTables(make_version().pk), ScoreTables(version.pk)
     with connection.cursor() as cursor:
         for own, other in zip(unseen.all, seen.all, strict=True):
@@ -260,7 +260,7 @@ def test_the_next_erasure_ends_what_one_that_was_cancelled_left(judged):
     """Between the deletion and the second look a job has written of the tweet."""
     job = erasing.start(tweet_ids=[judged[0].pk], user=None)
     with transaction.atomic():
-        erasing._erase([judged[0].pk], job)
+        erasing._erase([judged[0].pk], job, set())
     FlaggedWords.objects.create(version=make_version(), tweet_id=judged[0].pk)
     jobs.request_cancel(job)
     erase(judged[1])
@@ -628,10 +628,8 @@ def test_a_later_list_of_rejected_rows_does_not_show_an_erased_author(tmp_path, 
     ],
 )
 def test_rejected_rows_are_known_by_a_whole_cell(content, is_gone):
-    from labeling.identity import AuthorHasher
-
     marks = erased.marks_of(dedupe_keys(Source.GENERAL, [("2", ""), ("", "plain")]))
-    assert erasing._are_erased([content], marks, None, AuthorHasher("")) == [is_gone]
+    assert erased.are_erased([content], marks) == [is_gone]
 
 
 # Page -----------------------------------------------------------------------------------------------------

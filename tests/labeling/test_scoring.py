@@ -308,7 +308,7 @@ def test_the_counts_of_the_chunks_add_up_to_what_a_scan_finds(
     assert published["n"] == 80
     assert len(published["days"]) > 16
     assert set(ScoringChunk.objects.values_list("counts", flat=True)) == {None}
-    scoring.recount(version)
+    scoring.recount(version.pk)
     version.refresh_from_db()
     assert version.score_summary == published
 
@@ -326,7 +326,7 @@ def test_tweets_deleted_in_the_middle_of_a_run_are_not_counted(version: ModelVer
     with connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM {scorer.tables.score} WHERE tweet_id = %s", [erased.pk])
         cursor.execute(f"DELETE FROM {scorer.tables.tag} WHERE tweet_id = %s", [erased.pk])
-    scoring.recount(version)
+    scoring.recount(version.pk)
     Job.objects.filter(scoring_run=run).update(state=Job.State.FAILED)
     run_now(version)
     assert version.score_summary["n"] == before + 1

@@ -152,6 +152,14 @@ def test_random_ids_are_distinct_and_spread(monkeypatch, permute_up_to):
     assert abs(np.mean(ids) - 5000) < 300
 
 
+@pytest.mark.parametrize("permute_up_to", [0, 10_000_000])
+def test_whoever_stops_in_the_middle_of_random_ids_has_old_and_new_tweets(monkeypatch, permute_up_to):
+    monkeypatch.setattr(snapshots, "PERMUTE_UP_TO", permute_up_to)
+    monkeypatch.setattr(snapshots, "DRAW", 2_000)
+    for some in itertools.islice(snapshots.random_ids(1, 20_000, rng=np.random.default_rng(1)), 3):
+        assert abs(np.mean(some[:200]) - 10_000) < 1_500
+
+
 def test_general_tweets_that_only_rules_tagged_are_capped(corpus, monkeypatch):
     _, general = corpus
     tag = make_tag("weather")
