@@ -129,7 +129,7 @@ def work(job: Job, progress: Progress) -> None:
     except (Cancelled, JobError):
         if job.done:
             _record(job, what=what)
-        Job.objects.filter(pk=job.pk).update(detail={})
+        job.detail = {}
         raise
     _record(job, what=what)
     job.detail = {"rejected_rows": rows}  # whom it was about is nobody's business any more

@@ -463,6 +463,14 @@ LONGEST_BY_DAY = 62
 LONGEST_BY_WEEK = 2 * 366
 
 
+def last_day(unit: str, first: str) -> str:
+    """Of the day, week or month that begins on `first`."""
+    day = date.fromisoformat(first)
+    if unit == "month":
+        return ((day.replace(day=28) + timedelta(4)).replace(day=1) - timedelta(1)).isoformat()
+    return (day + timedelta(6 if unit == "week" else 0)).isoformat()
+
+
 def over_time(summary: dict[str, Any]) -> tuple[str, list[tuple[str, int, int]]]:
     """("day" | "week" | "month", [(first day, scored, flagged), …]) from the stored days, as fits their span."""
     days = [(date.fromisoformat(day), n, flagged) for day, n, flagged in summary.get("days", []) if day]

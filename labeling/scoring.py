@@ -14,7 +14,7 @@ import numpy.typing as npt
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import OperationalError, connection, transaction
-from django.db.models import Max, Min, Sum
+from django.db.models import Max, Min, Q, Sum
 from django.utils import timezone
 
 from labeling import jobs, score_counts, score_tables
@@ -93,6 +93,21 @@ def start_overdue() -> ScoringRun | None:
 def scored_up_to(version: ModelVersion) -> int:
     """Every tweet up to this id has been taken into one of the version's runs."""
     return version.scoring_runs.aggregate(last=Max("last_id"))["last"] or 0
+
+
+def unfinished_job(version: ModelVersion) -> Job | None:
+    """Of the version's newest run, while that is not done: it waits or runs, or it failed or was cancelled."""
+    run = version.scoring_runs.select_related("job").first()
+    return run.job if run and run.job and run.job.state != Job.State.DONE else None
+
+
+def unscored(version: ModelVersion) -> int:
+    """About how many tweets, by their ids, are newer than what the version's runs have finished with. Two queries."""
+    done = version.scoring_runs.filter(Q(job=None) | Q(job__state=Job.State.DONE)).aggregate(
+        last=Max("last_id")
+    )
+    newest = Tweet.objects.order_by("-id").values_list("id", flat=True).first()
+    return max(0, newest - done["last"]) if newest and done["last"] else 0
 
 
 def exclusive_key(version: ModelVersion) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from django import forms
 from django.conf import settings
@@ -76,13 +77,19 @@ class ReviewChangeList(ChangeList):
 
 
 class DecisionForm(forms.Form):
-    """What a reviewer says. The buttons carry the decision."""
+    """What a reviewer says. The buttons carry the decision; that beside a judgement, `chosen`, approves this one."""
 
     verdict = forms.TypedChoiceField(choices=Verdict.choices, coerce=int, required=False, empty_value=None)
     tags = forms.ModelMultipleChoiceField(Tag.objects.all(), required=False)
     note = forms.CharField(required=False, max_length=2000)
-    decision = forms.ChoiceField(choices=Decision.choices)
     chosen = forms.ModelChoiceField(Annotation.objects.all(), required=False)
+    decision = forms.ChoiceField(choices=Decision.choices, required=False)
+
+    def clean_decision(self) -> str:
+        decision: str = self.cleaned_data["decision"]
+        if not decision and not self.cleaned_data.get("chosen"):
+            raise forms.ValidationError("Choose one of the buttons.")
+        return decision or Decision.APPROVE.value
 
 
 @admin.register(ReviewItem)
@@ -199,13 +206,15 @@ class ReviewItemAdmin(RoleAdmin):
             note=answer["note"],
         )
         self.log_change(request, item, f"{decision.label}")
-        following = ReviewItem.objects.open().filter(pk__gt=item.pk).order_by("id").first()
-        following = following or ReviewItem.objects.open().order_by("id").first()
+        asked = request.GET.get("_changelist_filters", "")  # of the list that the reviewer came from
+        list_address = f"{reverse('admin:labeling_reviewitem_changelist')}{'?' if asked else ''}{asked}"
+        following = _after(item, reason=dict(parse_qsl(asked)).get("reason__exact", ""))
         if following is None:
-            messages.success(request, "Decided. Nothing else is open.")
-            return redirect("admin:labeling_reviewitem_changelist")
+            messages.success(request, "Decided. Nothing else is open here.")
+            return redirect(list_address)
         messages.success(request, "Decided. Here is the next one.")
-        return redirect("admin:labeling_reviewitem_change", following.pk)
+        page = reverse("admin:labeling_reviewitem_change", args=[following.pk])
+        return redirect(f"{page}?{urlencode({'_changelist_filters': asked})}" if asked else page)
 
     def _page(self, item: ReviewItem, form: DecisionForm) -> dict[str, Any]:
         tags = {tag.pk: tag for tag in Tag.objects.all()}
@@ -234,9 +243,26 @@ class ReviewItemAdmin(RoleAdmin):
             ),
             "model_tags": _model_tags(item.tweet_id, version, tags),
             "tag_choices": [(tag, tag.pk in checked) for tag in tags.values() if not tag.is_archived],
+            "chosen_verdict": _verdict_of(form, label),
+            "following": None if item.state == State.OPEN else _after(item, reason=""),
             "verdicts": (Verdict.DA, Verdict.NDA, Verdict.UNSURE),  # as on the label page
             "tweet_url": _tweet_url(item.tweet_id),
         }
+
+
+def _after(item: ReviewItem, *, reason: str) -> ReviewItem | None:
+    """The next open item, of this reason where the list showed one alone; from the beginning after the last."""
+    found = ReviewItem.objects.open().order_by("id")
+    if reason:
+        found = found.filter(reason=reason)
+    return found.filter(pk__gt=item.pk).first() or found.first()
+
+
+def _verdict_of(form: DecisionForm, label: Label | None) -> int | None:
+    """What is ticked: what was sent, where it comes back with a problem; else the label's."""
+    if form.is_bound:
+        return form.cleaned_data.get("verdict")
+    return label.verdict if label else None
 
 
 def risks_of(tweet_ids: Sequence[int], version: ModelVersion | None) -> dict[int, float]:

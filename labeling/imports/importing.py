@@ -145,8 +145,16 @@ def _try_row(reader: Cells, cells: list[Any]) -> TrialRow:
 
 
 def start(row: Import, mapping: Mapping, *, user: AbstractBaseUser | None, path: str = "") -> Job:
-    """Queue the job of an import. `path` is given by a command whose file is not an upload."""
+    """Queue the job of an import. `path` is given by a command whose file is not an upload.
+
+    Raises AlreadyRunning: two people, or two clicks, start it once.
+    """
     with transaction.atomic():
+        locked = (
+            Import.objects.select_for_update(of=("self",)).select_related("job").filter(pk=row.pk).first()
+        )
+        if locked and locked.job and locked.job.is_active:
+            raise jobs.AlreadyRunning(locked.job)
         row.job = jobs.create_job(Job.Kind.IMPORT, user=user)
         row.mapping = {**mapping.as_json(), **({"path": path} if path else {})}
         row.save()

@@ -26,7 +26,16 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 
-from labeling import access, annotation, exporting_flagged, flagged, near_copies, review, search_index
+from labeling import (
+    access,
+    annotation,
+    exporting_flagged,
+    flagged,
+    near_copies,
+    review,
+    scoring,
+    search_index,
+)
 from labeling.flagged import Cursor, Filters, LabelState
 from labeling.labels import TweetsGone
 from labeling.models import AuditEvent, ModelVersion, Origin, Source, Tag, Verdict
@@ -173,9 +182,11 @@ def flagged_list(request: HttpRequest) -> HttpResponse:
     is_fragment = request.htmx and not request.htmx.history_restore_request  # type: ignore[attr-defined]
     if is_fragment:
         return render(request, "labeling/flagged.html#list", context)
-    undo = request.session.get("flagged_undo")
+    undo, unscored = request.session.get("flagged_undo"), scoring.unscored(version)
     context |= dashboard_context(version, form) | {
         "undo": undo,
+        "unscored": unscored,
+        "scoring_job": scoring.unfinished_job(version) if unscored else None,
         "shows_dashboard": form.is_valid() and form.filters.is_plain and not (after or before),
     }
     return render(request, "labeling/flagged.html", context)
@@ -296,10 +307,11 @@ def dashboard_context(version: ModelVersion, form: FilterForm) -> dict[str, Any]
 def panels(summary: dict[str, Any], by_tag: list[tuple[str, int, int, int]]) -> dict[str, Any]:
     """What the template asks for only when its copy in the cache is out of date."""
     unit, times = flagged.over_time(summary)
+    spans = [(day, flagged.last_day(unit, day), *figures) for day, *figures in times]
     edges, counts = summary["histogram"]["edges"], summary["histogram"]["counts"]
     return {
         "unit": unit,
-        "times": times,
+        "times": spans,
         "bins": list(zip(edges, edges[1:], counts, strict=False)),
         "charts": {
             "tags": {"labels": [row[0] for row in by_tag], "values": [row[2] for row in by_tag]},
@@ -324,7 +336,7 @@ def flagged_bulk(request: HttpRequest) -> HttpResponseBase:
     """One judgement for the chosen tweets, under one audit event that can take it back."""
     action = request.POST.get("action", "")
     ids = chosen_ids(request)
-    back = safe_next(request)
+    back = f"{safe_next(request)}#list-title"
     if action not in ACTIONS:
         raise BadRequest("Unknown action")
     if not ids:
@@ -336,7 +348,7 @@ def flagged_bulk(request: HttpRequest) -> HttpResponseBase:
             event = AuditEvent.objects.create(
                 action=AuditEvent.Action.BULK,
                 user=request.user,
-                detail={"page": "flagged", "choice": action, "filter": back.partition("?")[2]},
+                detail={"page": "flagged", "choice": action, "filter": safe_next(request).partition("?")[2]},
                 tweets=len(ids),
             )
             if action == "review":
@@ -355,8 +367,9 @@ def flagged_bulk(request: HttpRequest) -> HttpResponseBase:
     text = f"{changed} tweet{'' if changed == 1 else 's'} {done}."
     if changed < len(ids):
         text += f" {len(ids) - changed} waited for review already."
-    request.session["flagged_undo"] = {"event": event.pk, "text": text} if changed else None
-    if not changed:
+    if changed:
+        request.session["flagged_undo"] = {"event": event.pk, "text": text}
+    else:
         messages.info(request, text)
     return redirect(back)
 
@@ -380,7 +393,7 @@ def flagged_undo(request: HttpRequest) -> HttpResponseBase:
         if undone
         else "There was nothing left to undo.",
     )
-    return redirect(safe_next(request))
+    return redirect(f"{safe_next(request)}#list-title")
 
 
 def chosen_ids(request: HttpRequest) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from django import forms
@@ -15,6 +16,7 @@ from labeling import access, deleting, tasks
 from labeling.imports import importing, reader_process
 from labeling.imports.mapping import SEPARATORS, UNKNOWN_TAGS, Mapping
 from labeling.imports.sheets import UnreadableFileError
+from labeling.jobs import AlreadyRunning
 from labeling.models import AuditEvent, Import, Job, Source
 
 PAGE = 50
@@ -165,8 +167,9 @@ def import_mapping(request: HttpRequest, pk: int) -> HttpResponseBase:
     if request.htmx:  # type: ignore[attr-defined]
         return render(request, "labeling/import_mapping.html#reading", context)
     if form.is_bound and form.is_valid() and not trial.problems:
-        job = importing.start(row, mapping, user=request.user)  # type: ignore[arg-type]
-        tasks.run_job.delay_on_commit(job.pk)  # type: ignore[attr-defined]
+        with suppress(AlreadyRunning):
+            job = importing.start(row, mapping, user=request.user)  # type: ignore[arg-type]
+            tasks.run_job.delay_on_commit(job.pk)  # type: ignore[attr-defined]
         return redirect("labeling:import-detail", pk=pk)
     return render(request, "labeling/import_mapping.html", context, status=400 if form.is_bound else 200)
 
@@ -198,8 +201,9 @@ def _can_resume(row: Import) -> bool:
 def import_resume(request: HttpRequest, pk: int) -> HttpResponseBase:
     row = get_object_or_404(Import.objects.select_related("job"), pk=pk)
     if _can_resume(row):
-        job = importing.resume(row, user=request.user)  # type: ignore[arg-type]
-        tasks.run_job.delay_on_commit(job.pk)  # type: ignore[attr-defined]
+        with suppress(AlreadyRunning):
+            job = importing.resume(row, user=request.user)  # type: ignore[arg-type]
+            tasks.run_job.delay_on_commit(job.pk)  # type: ignore[attr-defined]
     else:
         messages.warning(request, "There is nothing to go on with. Upload the file again.")
     return redirect("labeling:import-detail", pk=pk)

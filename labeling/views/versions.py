@@ -227,15 +227,10 @@ def _detail(version: ModelVersion, sample: str, head: str) -> dict[str, Any]:
         "flagged_drawn": flagged,
         "drawn": drawn,
         "scored_general": version.score_summary.get("sources", {}).get("2"),
-        "scoring_job": _scoring_job(version),
+        "scoring_job": scoring.unfinished_job(version),
         "previous": ModelVersion.objects.ready().filter(number__lt=version.number).first(),
         "activation": versions.last_activation(version) if version.is_active else None,
     }
-
-
-def _scoring_job(version: ModelVersion) -> Job | None:
-    run = version.scoring_runs.select_related("job").filter(job__state__in=Job.ACTIVE).first()
-    return run.job if run else None
 
 
 @access.reviewer

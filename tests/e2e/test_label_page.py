@@ -220,6 +220,22 @@ def test_a_key_of_the_number_pad_that_types_no_digit_gives_no_tag(page: Page, ta
     assert page.locator(f"#tag-{tags[0].pk}").is_checked()
 
 
+def test_a_form_is_sent_once_and_works_again_after_going_back(
+    page: Page, live_server, reviewer, client_of, context
+):
+    cookie = client_of(reviewer).cookies["sessionid"].value
+    context.add_cookies([{"name": "sessionid", "value": cookie, "url": live_server.url}])
+    page.goto(live_server.url + reverse("labeling:queue-new"))
+    page.fill("[name=name]", "twice?")
+    button = page.get_by_role("button", name="Make the queue")
+    button.evaluate("(button) => { button.click(); button.click(); }")
+    page.wait_for_url("**/queues/")
+    assert Queue.objects.filter(name="twice?").count() == 1
+    expect(page.locator("main")).not_to_contain_text("already")
+    page.go_back()
+    expect(button).to_be_enabled()
+
+
 def test_keys_that_change_meanwhile_are_said(page: Page, tags):
     archive(tags[0])
     submit(page, "d", "Enter")

@@ -83,6 +83,32 @@ def test_a_tie_is_approved_by_choosing_a_judgement(client_of, reviewer, analyst,
     assert Label.objects.get(pk=item.tweet_id).verdict == Verdict.NDA
 
 
+def test_a_judgement_is_approved_with_the_note_and_the_list_goes_on_as_it_was(
+    client_of, reviewer, analyst, second_analyst
+):
+    item, other, following = (disputed(analyst, second_analyst) for _ in range(3))
+    ReviewItem.objects.filter(pk=other.pk).update(reason="wrong")
+    came_from = "?_changelist_filters=reason__exact%3Ddisagreement"
+    chosen = Annotation.objects.filter(tweet=item.tweet, annotator=second_analyst).get()
+    page = client_of(reviewer).get(f"{QUEUE}{item.pk}/change/").content.decode()
+    assert f'form="decision" name="chosen" value="{chosen.pk}"' in page
+    answer = client_of(reviewer).post(
+        f"{QUEUE}{item.pk}/change/{came_from}", {"chosen": chosen.pk, "note": "why"}
+    )
+    assert answer["Location"] == f"{QUEUE}{following.pk}/change/{came_from}"
+    item.refresh_from_db()
+    assert item.state == "approved"
+    assert Annotation.objects.get(reviewitem=item).note == "why"
+    last = client_of(reviewer).post(f"{QUEUE}{following.pk}/change/{came_from}", {"decision": "reject"})
+    assert last["Location"] == f"{QUEUE}?reason__exact=disagreement"  # what is open is of another reason
+
+
+def test_a_refused_decision_keeps_what_was_ticked(client_of, reviewer, analyst, second_analyst):
+    item = disputed(analyst, second_analyst)
+    refused = client_of(reviewer).post(f"{QUEUE}{item.pk}/change/", {"decision": "approve", "verdict": "0"})
+    assert 'name="verdict" value="0" checked' in refused.content.decode()
+
+
 @pytest.mark.parametrize("nonsense", [{}, {"decision": "erase"}, {"decision": "correct", "verdict": "7"}])
 def test_nonsense_changes_nothing(client_of, reviewer, analyst, second_analyst, nonsense):
     item = disputed(analyst, second_analyst)

@@ -10,9 +10,20 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
 from labeling import audit_samples, audits, estimate_words, estimates, queues, sampling, scoring, snapshots
-from labeling.annotation import annotate, annotate_many
+from labeling.annotation import annotate, annotate_many, retract
 from labeling.audits import stratum_place
-from labeling.models import Audit, Job, ModelVersion, Queue, QueueItem, Source, Tag, Tweet, Verdict
+from labeling.models import (
+    Annotation,
+    Audit,
+    Job,
+    ModelVersion,
+    Queue,
+    QueueItem,
+    Source,
+    Tag,
+    Tweet,
+    Verdict,
+)
 from labeling.rules import RuleSet
 from labeling.sampling import CannotDraw
 from tests.factories import make_rule, make_scores, make_tag, make_tweet, make_version
@@ -264,6 +275,29 @@ def test_unsure_and_skipped_tweets_are_counted_and_left_out(analyst):
     assert report.if_da is not None
     assert report.if_nda is not None
     assert report.if_da.positives.value == report.if_nda.positives.value + 2
+
+
+@pytest.mark.django_db
+def test_a_judgement_that_was_taken_back_is_left_open(analyst):
+    version = make_corpus(tweets=100)
+    audit = audits.start(version, labels=100, user=None)
+    judge(audit, analyst)
+    retract(Annotation.objects.earliest("id"), by=analyst)
+    report = estimates.report(version)
+    assert report is not None
+    assert (report.progress.judged, report.progress.skipped, report.progress.waiting) == (99, 1, 0)
+
+
+@pytest.mark.django_db
+def test_an_audit_of_the_flagged_list_takes_no_label_out_of_the_estimate(analyst):
+    version = make_corpus()
+    judge(whole := audits.start(version, labels=300, user=None), analyst)
+    before = [one for one in audit_samples.read_sample(version, [whole]) if one.is_judged]
+    flagged = audits.start(version, labels=50, user=None, only_flagged=True)
+    after = [one for one in audit_samples.read_sample(version, [whole, flagged]) if one.is_judged]
+    assert {one.tweet_id for one in before} <= {one.tweet_id for one in after}
+    drawn = set(flagged.queue.items.values_list("tweet_id", flat=True))
+    assert {one.tweet_id for one in after if not one.is_of_whole} == drawn & {one.tweet_id for one in after}
 
 
 @pytest.mark.django_db

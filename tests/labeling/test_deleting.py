@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
 from django.urls import reverse
+from django.utils import timezone
 
 from labeling import deleting, jobs, scoring, search_index
 from labeling.labels import derive_labels
@@ -195,6 +197,36 @@ def test_it_waits_for_whoever_writes_of_tweets(two_imports, monkeypatch):
     monkeypatch.setattr(time, "sleep", sleep)
     delete(two_imports[0])
     assert waited == [6]
+
+
+def test_it_does_not_wait_for_a_job_whose_worker_is_gone(two_imports, monkeypatch):
+    """The background worker that would take it over may be the one that deletes."""
+    long_ago = timezone.now() - timedelta(days=1)
+    Job.objects.create(kind=Job.Kind.NEAR_COPIES, state=Job.State.RUNNING, heartbeat_at=long_ago)
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
+    delete(two_imports[0])
+    assert Tweet.objects.count() == 3
+
+
+def test_scores_that_a_chunk_wrote_of_a_tweet_that_is_gone_go_too(two_imports, monkeypatch):
+    """It had read the tweet a moment before."""
+    version = ModelVersion.objects.earliest("pk")
+    gone = Tweet.objects.filter(import_id=two_imports[0].pk).earliest("id").pk
+    table = ScoreTables(version.pk).score
+
+    def write_late() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {table} (tweet_id, version_id, risk, source, tag_bytes)"
+                f" SELECT %s, version_id, risk, source, tag_bytes FROM {table} LIMIT 1",
+                [gone],
+            )
+
+    monkeypatch.setattr(deleting, "_sweep_unpublished", write_late)
+    delete(two_imports[0])
+    version.refresh_from_db()
+    assert version.score_summary["n"] == 3
+    assert not Score.objects.filter(version=version, tweet_id=gone).exists()
 
 
 def test_a_running_import_and_one_that_is_gone_cannot_be_deleted(two_imports):

@@ -267,6 +267,42 @@ def test_the_next_erasure_ends_what_one_that_was_cancelled_left(judged):
     assert places_of(judged[0].pk) == []
 
 
+def test_the_same_post_that_an_import_was_just_writing_goes_too(monkeypatch):
+    """Its batch had asked for marks before there were any, and is committed after the first look."""
+    gone = make_tweet("the same words", source=Source.GENERAL, external_id="77")
+    settled = scoring.last_settled_id
+
+    def then_commit() -> int:
+        make_tweet("the same words", source=Source.SPECIFIC, external_id="77", dedupe_key=other_key)
+        return settled()
+
+    (other_key,) = dedupe_keys(Source.SPECIFIC, [("77", "the same words")]).tolist()
+    monkeypatch.setattr(scoring, "last_settled_id", then_commit)
+    job = erase(gone)
+    assert job.done == 2
+    assert not Tweet.objects.filter(external_id="77").exists()
+
+
+def test_an_erasure_that_was_cancelled_is_on_record_and_says_no_more_whom_it_was_about(
+    judged, admin, monkeypatch
+):
+    job = erasing.start(tweet_ids=[judged[0].pk], author=erasing.author_of("ann"), user=admin)
+    monkeypatch.setattr(erasing, "_ids_of", lambda author: [])
+
+    def cancelled(before, progress) -> None:
+        if Tweet.objects.filter(pk=judged[0].pk).exists():
+            return  # for the imports, before the first tweet
+        jobs.request_cancel(job)
+        progress.write()
+
+    monkeypatch.setattr(erasing, "_wait_for", cancelled)
+    done = jobs.run_job(job.pk, erasing.work, heartbeat=False)
+    assert done is not None
+    assert (done.state, done.detail) == (Job.State.CANCELLED, {})
+    event = AuditEvent.objects.get(action=AuditEvent.Action.ERASE)
+    assert (event.user, event.tweets) == (admin, 1)
+
+
 # While others work ----------------------------------------------------------------------------------------
 
 
@@ -613,6 +649,15 @@ def test_a_later_list_of_rejected_rows_does_not_show_an_erased_author(tmp_path, 
     assert counts(row) == (1, 0, 1)
     contents = [content for _, _, content in importing.first_rejected(row, 10)]
     assert [bool(content) for content in contents] == [True, False, True]
+
+
+def test_a_later_list_of_rejected_rows_does_not_show_an_erased_tweet(tmp_path, settings):
+    settings.MEDIA_ROOT = tmp_path
+    read(tmp_path / "a.csv")
+    erase(named("2"))
+    row, _ = read(tmp_path / "b.csv", REJECTED)
+    contents = [content for _, _, content in importing.first_rejected(row, 10)]
+    assert [bool(content) for content in contents] == [False, True, True]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from labeling import jobs
 from labeling.imports import importing
+from labeling.imports.mapping import Mapping
 from labeling.models import AuditEvent, Import, Job, Source, Tweet
 from tests.factories import make_import, make_tag, make_tweet
 
@@ -112,6 +113,19 @@ def test_the_rows_that_are_shown_cost_no_questions(page, django_assert_num_queri
         page.get(one)
     with django_assert_num_queries(len(few.captured_queries)):
         page.get(many)
+
+
+def test_an_import_is_started_once(page, monkeypatch):
+    """Two clicks at once: both have seen that it is not started."""
+    monkeypatch.setattr("labeling.tasks.run_job.delay_on_commit", lambda pk: None)
+    upload(page)
+    row = Import.objects.get()
+    mapping = Mapping.from_json(row.mapping)
+    job = importing.start(Import.objects.get(), mapping, user=None)
+    with pytest.raises(jobs.AlreadyRunning):
+        importing.start(row, mapping, user=None)
+    row.refresh_from_db()
+    assert (row.job, Job.objects.count()) == (job, 1)
 
 
 def test_a_mapping_without_a_text_does_not_start(page):

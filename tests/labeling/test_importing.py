@@ -411,6 +411,27 @@ def test_an_import_that_is_killed_goes_on_where_it_stopped_and_its_counts_stay_r
     assert len(importing.first_rejected(row, 100)) == 32
 
 
+def test_an_import_goes_on_after_a_tag_that_it_brought_was_renamed(file, settings):
+    settings.IMPORT_BATCH_ROWS = 10
+    path = file("id,text,tags\n" + "".join(f"{n},words {n},opiods\n" for n in range(30)))
+
+    def work(job, progress):
+        def stop_after_the_first(**news):
+            if news.get("stage") == "Importing":
+                raise jobs.Cancelled
+
+        progress.report = stop_after_the_first
+        importing.work(job, progress)
+
+    row = run(path, work=work, unknown_tags="create")
+    assert 0 < row.rows_read < 30
+    Tag.objects.update(name="opioids")
+    job = importing.resume(row, user=None)
+    jobs.run_job(job.pk, importing.work, heartbeat=False)
+    row.refresh_from_db()
+    assert (Job.objects.latest("id").error, row.imported) == ("", 30)
+
+
 def test_a_worker_that_lost_its_job_writes_no_more(file, settings):
     settings.IMPORT_BATCH_ROWS = 10
     path = file(numbered(30))

@@ -7,6 +7,7 @@ from django.urls import reverse
 
 from labeling import jobs
 from labeling.models import Job
+from tests.factories import make_import, make_version
 
 pytestmark = pytest.mark.django_db
 HTMX = {"HX-Request": "true"}
@@ -69,3 +70,33 @@ def test_an_analyst_may_look_but_not_cancel_and_an_outsider_may_not_look(client_
 
 def test_cancel_is_post_only(client_of, reviewer, job):
     assert client_of(reviewer).get(reverse("labeling:job-cancel", args=[job.pk])).status_code == 405
+
+
+@pytest.mark.parametrize("kind", [Job.Kind.DELETE, Job.Kind.ERASE])
+def test_what_an_admin_began_no_reviewer_cancels(client_of, reviewer, admin, kind):
+    job = jobs.create_job(kind)
+    cancel = reverse("labeling:job-cancel", args=[job.pk])
+    shown = reverse("labeling:job-detail", args=[job.pk])
+    assert cancel not in client_of(reviewer).get(shown).content.decode()
+    assert client_of(reviewer).post(cancel).status_code == 403
+    assert cancel in client_of(admin).get(shown).content.decode()
+    assert client_of(admin).post(cancel).status_code == 302
+    job.refresh_from_db()
+    assert job.state == Job.State.CANCELLED
+
+
+def test_an_analyst_is_offered_no_cancel(client_of, analyst, job):
+    shown = client_of(analyst).get(reverse("labeling:job-detail", args=[job.pk])).content.decode()
+    assert reverse("labeling:job-cancel", args=[job.pk]) not in shown
+
+
+def test_a_job_leads_to_what_it_was_for(client_of, analyst, job):
+    row = make_import(job=job)
+    training = jobs.create_job(Job.Kind.TRAIN)
+    version = make_version(job=training)
+    for job_id, address in (
+        (job.pk, reverse("labeling:import-detail", args=[row.pk])),
+        (training.pk, reverse("labeling:version-detail", args=[version.number])),
+    ):
+        page = client_of(analyst).get(reverse("labeling:job-detail", args=[job_id])).content.decode()
+        assert f'<a href="{address}">' in page

@@ -11,14 +11,15 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.utils import timezone
 
-from labeling import jobs, predictors, score_tables, scoring, tasks
+from labeling import jobs, predictors, score_counts, score_tables, scoring, tasks
 from labeling.models import (
     FlaggedWords,
     Job,
@@ -270,6 +271,24 @@ def test_a_run_that_failed_is_not_started_again_by_itself(version: ModelVersion)
 
 
 @pytest.mark.django_db
+def test_what_no_run_has_finished_with_is_counted(version: ModelVersion) -> None:
+    first = make_tweet("risk=0.9")
+    assert (scoring.unscored(version), scoring.unfinished_job(version)) == (0, None)  # it was never scored
+    run_now(version, activates=True)
+    assert (scoring.unscored(version), scoring.unfinished_job(version)) == (0, None)
+    last = make_tweet("risk=0.9")
+    run = scoring.start_overdue()
+    assert run is not None
+    assert run.job is not None
+    assert scoring.unfinished_job(version) == run.job
+    jobs.request_cancel(run.job)
+    assert scoring.unscored(version) == last.pk - first.pk
+    again = scoring.start_run(version, user=None, activates=False)
+    jobs.run_job(again.job_id or 0, scoring.work, heartbeat=False)
+    assert (scoring.unscored(version), scoring.unfinished_job(version)) == (0, None)
+
+
+@pytest.mark.django_db
 def test_after_an_import_the_bell_rings_for_scoring(
     version: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +350,36 @@ def test_tweets_deleted_in_the_middle_of_a_run_are_not_counted(version: ModelVer
     run_now(version)
     assert version.score_summary["n"] == before + 1
     assert version.score_summary["tags"] == [{"tag": version.tag_ids[1], "n": 1, "flagged": 1}]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_recount_and_a_chunk_do_not_miss_each_other(
+    version: ModelVersion, committed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk that is written while the scores are counted would be in neither sum."""
+    make_tweet("risk=0.9")
+    run_now(version)
+    scan, refused = score_counts.scan, []
+
+    def scan_while_another_writes(tables: ScoreTables, **options: Any) -> Any:
+        def write() -> None:
+            try:
+                with transaction.atomic(), connection.cursor() as cursor:
+                    cursor.execute("SET LOCAL lock_timeout = '100ms'")
+                    cursor.execute(f"INSERT INTO {tables.score} SELECT * FROM {tables.score}")
+            except OperationalError as error:
+                refused.append(getattr(error.__cause__, "pgcode", ""))
+            finally:
+                connection.close()
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        writer.join()
+        return scan(tables, **options)
+
+    monkeypatch.setattr(score_counts, "scan", scan_while_another_writes)
+    scoring.recount(version.pk)
+    assert refused == [score_tables.LOCK_NOT_AVAILABLE]
 
 
 @pytest.mark.django_db

@@ -8,8 +8,8 @@ import pytest
 from django.contrib.auth.models import User
 
 from labeling import queues, stopping
-from labeling.annotation import annotate
-from labeling.models import Job, Queue, QueueItem, ScoringRun, Source, Tweet, Verdict
+from labeling.annotation import annotate, retract
+from labeling.models import Annotation, Job, Queue, QueueItem, ScoringRun, Source, Tweet, Verdict
 from labeling.sampling import CannotDraw
 from tests.factories import make_scores, make_tweet, make_version
 
@@ -81,6 +81,21 @@ def test_a_skipped_tweet_counts_as_missed_until_somebody_judges_it(tweets, analy
     assert stopping.certificate_of(check).sample == stopping.Sample(10, 1, 1, 1, 0)
     judge(ids[0], reviewer, NDA)
     assert stopping.certificate_of(check).sample == stopping.Sample(10, 1, 0, 0, 0)
+
+
+def test_a_judgement_that_was_taken_back_counts_as_missed_and_holds_nothing_up(tweets, analyst):
+    """Nobody is asked for it again: were it waited for, no later label would ever count."""
+    check = make_check(size=10)
+    for _ in range(3):
+        item = queues.claim_next(check, analyst)
+        assert item is not None
+        last = queues.submit(item.pk, analyst, verdict=NDA, tag_ids=[])
+    first = Annotation.objects.earliest("id")
+    assert last is not None
+    retract(first, by=analyst)
+    assert stopping.certificate_of(check).sample == stopping.Sample(
+        drawn=10, judged=3, positives=1, skipped=1, later=0
+    )
 
 
 def test_what_is_found_later_raises_the_share_and_leaves_the_limit(tweets, analyst):

@@ -150,8 +150,8 @@ def running(db: None) -> ModelVersion:
     return version
 
 
-def test_a_running_training_shows_stage_epoch_losses_and_cancel(running, analyst, client_of):
-    client = client_of(analyst)
+def test_a_running_training_shows_stage_epoch_losses_and_cancel(running, analyst, reviewer, client_of):
+    client = client_of(reviewer)
     path = url("version-detail", running.number)
     page = client.get(path).content.decode()
     assert "loss-chart" in page
@@ -162,6 +162,8 @@ def test_a_running_training_shows_stage_epoch_losses_and_cancel(running, analyst
     assert "epoch 2 of 4" in body
     assert "Loss 0.500, on validation tweets 0.600" in body
     assert url("job-cancel", running.job_id) in body
+    body = client_of(analyst).get(path + "?poll=1", headers={"HX-Request": "true"}).content.decode()
+    assert url("job-cancel", running.job_id) not in body
     curve = re.search(r'data-curve="([^"]*)"', body)
     assert curve is not None
     assert json.loads(curve[1].replace("&quot;", '"')) == [[0.5, 0.7, None], [1.0, 0.5, 0.6]]
@@ -400,6 +402,25 @@ def test_two_versions_are_compared(version, analyst, client_of, monkeypatch, dja
     for wrong in ("&only=sideways", "&sample=masked"):
         assert client.get(path + wrong).status_code == 400
     assert client.get(url("version-compare") + "?before=1").status_code == 400
+
+
+@pytest.mark.parametrize("is_active", [True, False])
+def test_a_scoring_that_stopped_can_go_on(version, reviewer, client_of, is_active):
+    """Of the active version too: or what comes later is never scored."""
+    client, path = client_of(reviewer), url("version-detail", version.number)
+    job = Job.objects.create(kind=Job.Kind.SCORE, state=Job.State.FAILED, error="The disk is full.")
+    run = ScoringRun.objects.create(version=version, job=job)
+    published = {"scores_published_at": timezone.now()} if is_active else {}
+    ModelVersion.objects.filter(pk=version.pk).update(is_active=is_active, **published)
+    page = client.get(path).content.decode()
+    assert "Go on scoring" in page
+    assert "The disk is full." in page
+    client.post(url("version-score", version.number))
+    run.refresh_from_db()
+    assert run.job_id != job.pk
+    page = client.get(path).content.decode()
+    assert "Go on scoring" not in page
+    assert "Waiting for a worker" in page
 
 
 def test_activating_is_one_post_and_refusals_say_why(version, reviewer, client_of):
