@@ -110,6 +110,7 @@ ROUTES: dict[str, Row] = {
     "labeling:queue-check-more": post("reviewer", "/queues/{queue}/check/more/"),
     "labeling:wrong-labels": post("reviewer", "/queues/wrong-labels/"),
     "labeling:queue-open": post("reviewer", "/queues/{queue}/open/"),
+    "labeling:queue-skipped": post("reviewer", "/queues/{queue}/skipped/"),
     "labeling:label-next": get("analyst", "/label/"),
     "labeling:label": get("analyst", "/queues/{queue}/label/"),
     "labeling:label-submit": post("analyst", "/queues/{queue}/label/submit/"),
