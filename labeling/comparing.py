@@ -18,10 +18,10 @@ from labeling.models import Example, ModelVersion, Split, Verdict
 from labeling.versions import DA_HEAD, held_out, place_of, probability_of, threshold_of
 
 SAMPLES = ("people", "test", "no_rule")
-ENOUGH_JUDGED = (
-    100  # held-out tweets that people judged, and how many of them DA, to be the sample to begin with
-)
+# Held-out tweets that people judged, and how many of them DA, to be the sample to begin with.
+ENOUGH_JUDGED = 100
 ENOUGH_DA = 20
+NONE = -1  # no verdict
 
 Probabilities = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -98,9 +98,6 @@ class BothHeldOut:
             before=_measure(self.before, head, positive[known], self.p_before[known]),
             after=_measure(self.after, head, positive[known], self.p_after[known]),
         )
-
-
-NONE = -1  # no verdict
 
 
 def both_held_out(before: ModelVersion, after: ModelVersion) -> BothHeldOut:

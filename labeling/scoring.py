@@ -388,9 +388,8 @@ def _publish(run: ScoringRun, scorer: _Scorer, mine: Job) -> None:
             raise jobs.Superseded(f"Job {job.pk} was taken over or ended")
         if not score_tables.is_attached(scorer.tables):
             score_tables.attach(scorer.tables)
-        version = ModelVersion.objects.select_for_update().get(
-            pk=scorer.version.pk
-        )  # after a recount, if any
+        # Before the counts are read: a recount may be under way, which takes them into its own.
+        version = ModelVersion.objects.select_for_update().get(pk=scorer.version.pk)
         chunks = run.chunks.filter(counts__isnull=False)
         parts = list(chunks.values_list("counts", flat=True))
         chunks.update(counts=None)

@@ -234,9 +234,8 @@ def _run(row: Import, path: str, *, job: Job, progress: Progress, rejected: _Rej
     with Lanes() as lanes:
         for batch in source:
             rejected.write(batch.rejected)
-            tag_ids.update(
-                _create_tags(batch.new_tags)
-            )  # of a batch that is in, too: one may be renamed since
+            # Of a batch that is in, too: its tags may have been renamed since.
+            tag_ids.update(_create_tags(batch.new_tags))
             if batch.end <= resumed_at:
                 continue
             if batch.start < resumed_at:

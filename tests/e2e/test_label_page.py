@@ -242,7 +242,11 @@ def test_a_form_is_sent_once_and_works_again_after_going_back(
     assert sent == ["POST"]
     page.unroute("**/queues/new/")
     page.go_back()
-    expect(button).to_be_enabled()
+    make_tweet("another")
+    page.fill("[name=name]", "after going back")
+    button.click()
+    page.wait_for_url("**/queues/")
+    assert Queue.objects.filter(name="after going back").exists()
 
 
 def test_keys_that_change_meanwhile_are_said(page: Page, tags):
