@@ -290,10 +290,12 @@ def test_a_judgement_that_was_taken_back_is_left_open(analyst):
 
 @pytest.mark.django_db
 def test_an_audit_of_the_flagged_list_takes_no_label_out_of_the_estimate(analyst):
-    version = make_corpus()
-    judge(whole := audits.start(version, labels=300, user=None), analyst)
+    """Most of what both drew is judged from the start, behind a tweet of the second that waits."""
+    version = make_corpus(flagged=150)
+    judge(whole := audits.start(version, labels=100, user=None), analyst)
     before = [one for one in audit_samples.read_sample(version, [whole]) if one.is_judged]
-    flagged = audits.start(version, labels=50, user=None, only_flagged=True)
+    flagged = audits.start(version, labels=100, user=None, only_flagged=True)
+    assert len(set(flagged.queue.items.values_list("state", flat=True))) == 2
     after = [one for one in audit_samples.read_sample(version, [whole, flagged]) if one.is_judged]
     assert {one.tweet_id for one in before} <= {one.tweet_id for one in after}
     drawn = set(flagged.queue.items.values_list("tweet_id", flat=True))
