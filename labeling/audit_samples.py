@@ -35,6 +35,7 @@ class Sampled:
     text: str
     tag_ids: list[int] | None  # a person's; None: not judged
     tag_bytes: bytes  # round(255 · P(tag)), in the order of version.tag_ids
+    given: list[int]  # tags that the version gives it, decided before its probabilities were rounded
     is_of_whole: bool  # drawn by audits of all general tweets, and by none of the flagged alone
     counts: bool  # every tweet that was drawn before it has been handled
 
@@ -108,6 +109,7 @@ def read_sample(version: ModelVersion, audits: Sequence[Audit]) -> list[Sampled]
     people = [int(origin) for origin in PEOPLE]
     queues = [audit.queue_id for audit in audits]
     of_whole = [audit.queue_id for audit in audits if not audit.is_of_flagged]
+    tables = ScoreTables(version.pk)
     sql = f"""
         WITH waiting AS (
             SELECT queue_id, min(position) AS first FROM labeling_queueitem
@@ -116,12 +118,13 @@ def read_sample(version: ModelVersion, audits: Sequence[Audit]) -> list[Sampled]
         SELECT DISTINCT ON (i.tweet_id) i.tweet_id, i.stratum, i.state,
                CASE WHEN counts AND l.verdict_origin = ANY(%s) THEN l.verdict END, s.risk, s.risk >= %s::real, t.text,
                CASE WHEN counts AND l.tags_origin = ANY(%s) THEN l.tag_ids END, s.tag_bytes,
+               ARRAY(SELECT g.tag_id FROM {tables.tag} g WHERE g.tweet_id = i.tweet_id),
                bool_and(i.queue_id = ANY(%s::bigint[])) OVER (PARTITION BY i.tweet_id), counts
         FROM labeling_queueitem i
         LEFT JOIN waiting w ON w.queue_id = i.queue_id
         CROSS JOIN LATERAL (SELECT w.first IS NULL OR i.position < w.first AS counts) c
         JOIN labeling_tweet t ON t.id = i.tweet_id
-        JOIN {ScoreTables(version.pk).score} s ON s.tweet_id = i.tweet_id
+        JOIN {tables.score} s ON s.tweet_id = i.tweet_id
         LEFT JOIN labeling_label l ON l.tweet_id = i.tweet_id
         WHERE i.queue_id = ANY(%s)
         ORDER BY i.tweet_id, counts DESC, i.queue_id = ANY(%s::bigint[]), i.queue_id
@@ -129,22 +132,26 @@ def read_sample(version: ModelVersion, audits: Sequence[Audit]) -> list[Sampled]
     with connection.cursor() as cursor:
         cursor.execute(sql, [queues, people, threshold_of(version), people, of_whole, queues, of_whole])
         rows = cursor.fetchall()
-    return [
-        Sampled(
-            tweet_id,
-            stratum_place(stratum),
-            state,
-            verdict,
-            risk,
-            is_flagged,
-            text,
-            tag_ids,
-            bytes(tag_bytes),
-            is_of_whole,
-            counts,
+    sample = []
+    for tweet_id, stratum, *judgement, tag_bytes, given, is_of_whole, counts in rows:
+        state, verdict, risk, is_flagged, text, tag_ids = judgement
+        sample.append(
+            Sampled(
+                tweet_id=tweet_id,
+                stratum=stratum_place(stratum),
+                state=state,
+                verdict=verdict,
+                risk=risk,
+                is_flagged=is_flagged,
+                text=text,
+                tag_ids=tag_ids,
+                tag_bytes=bytes(tag_bytes),
+                given=given,
+                is_of_whole=is_of_whole,
+                counts=counts,
+            )
         )
-        for tweet_id, stratum, state, verdict, risk, is_flagged, text, tag_ids, tag_bytes, is_of_whole, counts in rows
-    ]
+    return sample
 
 
 def progress_of(sample: Sequence[Sampled]) -> Progress:

@@ -277,13 +277,13 @@ def _tags(version: ModelVersion, audit: Audit, sample: Sequence[Sampled]) -> lis
     """Every tag of the version that has a threshold."""
     limits = zip(version.tag_ids, tag_limits(version), strict=True)
     return [
-        _tag(tag_id, [(one, one.tag_bytes[place] / 255) for one in sample], limit, audit)
+        _tag(tag_id, [(one, one.tag_bytes[place] / 255) for one in sample], audit)
         for place, (tag_id, limit) in enumerate(limits)
         if limit is not None
     ]
 
 
-def _tag(tag_id: int, sample: Sequence[tuple[Sampled, float]], limit: float, audit: Audit) -> TagRow:
+def _tag(tag_id: int, sample: Sequence[tuple[Sampled, float]], audit: Audit) -> TagRow:
     """The strata, each cut in two by whether the version gives the tag. How many tweets that is, the sample says:
     the scores of all drawn tweets are known, judged or not."""
     judged = sum(one.tag_ids is not None for one, _ in sample)
@@ -295,7 +295,7 @@ def _tag(tag_id: int, sample: Sequence[tuple[Sampled, float]], limit: float, aud
     for h, stratum in enumerate(audit.strata):
         drawn = [(one, p) for one, p in sample if one.stratum == h]
         for given in (False, True):
-            own = [(one, p) for one, p in drawn if (p >= limit) == given]
+            own = [(one, p) for one, p in drawn if (tag_id in one.given) == given]
             if own:
                 size = round(stratum["tweets"] * len(own) / len(drawn))
                 answers = [tag_id in one.tag_ids for one, _ in own if one.tag_ids is not None]

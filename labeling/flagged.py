@@ -22,7 +22,8 @@ from django.utils import timezone
 from labeling.models import ModelVersion, Origin, ReviewItem
 from labeling.score_tables import ScoreTables
 from labeling.scoring import threshold_of
-from labeling.search_index import WORDS, expected_rows
+from labeling.search_index import WORDS
+from labeling.word_search import expected_rows
 
 PAGE_SIZE = 50
 COUNT_UP_TO = 1_000  # counts are exact up to here, then "1,000+"

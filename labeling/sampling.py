@@ -19,7 +19,7 @@ from django.db import connection
 from django.db.models import Max, Q
 from django.utils import timezone
 
-from labeling import near_copies, search_index
+from labeling import near_copies, word_search
 from labeling.models import Job, ModelVersion, Origin, Queue, Source, Tag, Tweet
 from labeling.score_tables import ScoreTables
 from labeling.suggestions import tag_limits, threshold_of
@@ -160,7 +160,7 @@ class TweetPool:
 
     def having(self, word: str, limit: int) -> list[int]:
         """By the search index. Those that the import gave the tag of the order are its examples."""
-        ids = search_index.find(word, cap=limit, plain=True)
+        ids = word_search.any_of(word, cap=limit, plain=True)
         return _eligible_of(ids, self._order.source, without=self._order.tag)
 
     def probabilities(self, ids: Sequence[int]) -> tuple[choosing.Floats, Sequence[float | None]]:

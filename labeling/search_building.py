@@ -172,10 +172,17 @@ def _build(index: SearchIndex, session: _Session, progress: Progress, *, done: i
         session.run(f"DROP INDEX CONCURRENTLY IF EXISTS {index.name}", watch=lambda: None)
         SearchIndex.objects.filter(pk=index.pk).update(state=State.WAITING, built=0)
         raise
+    bounds = session.run(
+        f"SELECT ARRAY[min(id), max(id)] FROM labeling_tweet WHERE {segments}",  # noqa: S608 - whole numbers
+        watch=watch,
+    )
+    first_id, last_id = bounds if bounds[0] is not None else (0, 0)
     with transaction.atomic():
         for part in _parts_of(index):
             part.delete()
-        SearchIndex.objects.filter(pk=index.pk).update(state=State.READY, built=1)
+        SearchIndex.objects.filter(pk=index.pk).update(
+            state=State.READY, built=1, first_id=first_id, last_id=last_id
+        )
 
 
 def _phase(pid: int) -> tuple[str, float, bool]:

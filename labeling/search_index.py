@@ -1,23 +1,20 @@
 """Full-text search over tweets: in segments, so that an import does not pay for it.
 
 Rows of small additions are in segment 0, whose index is kept up with every insert. A larger import puts its rows
-into segments of their own; when it has ended, a job builds their indexes beside everybody's work. A search asks the
-indexes that are ready, and coverage() says what that leaves out. Why: docs/decisions/0006-search-segments.md.
+into segments of their own; when it has ended, a job builds their indexes beside everybody's work. A search (labeling/word_search.py)
+asks the indexes that are ready, and coverage() says what that leaves out. Why: docs/decisions/0006-search-segments.md.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Max, Sum
 
 from labeling import jobs
 from labeling.models import Import, Job, SearchIndex, Tweet
+from labeling.models.tweets import MAX_ID
 
 # Rows of an import that go into segment 0, at four times the cost of the row itself; the others wait for an index of
 # their own. To build one reads every tweet twice: where there are many, more rows go into segment 0.
@@ -28,7 +25,6 @@ SEGMENT_TWEETS = 5_000_000
 SMALL_ADDITIONS = "tweet_search_0"
 VECTOR = "to_tsvector('tweet_text'::regconfig, COALESCE({alias}text, ''::text))"  # as the indexes have it
 WORDS = "websearch_to_tsquery('tweet_text'::regconfig, %s)"
-COMMON = 1_000_000  # an index takes about 0.1 s to list so many tweets; reading one text takes 30 µs
 
 State = SearchIndex.State
 
@@ -91,89 +87,34 @@ def request() -> Job | None:
         return None
 
 
-# Searching ------------------------------------------------------------------------------------------------
+# What is indexed ------------------------------------------------------------------------------------------
 
 
-def condition(words: str, *, alias: str = "t") -> tuple[str, list[Any]]:
-    """SQL and parameters: the tweet `alias` has these words, and an index that is ready knows it.
+@dataclass(frozen=True)
+class Part:
+    """The tweets of one index that can be asked. Every id of them is within the bounds."""
 
-    "quoted words" are a phrase, -word excludes. Each arm of the OR repeats the condition of a partial index, so that
-    the planner can read all of them and nothing else.
-    """
-    has_words = f"{VECTOR.format(alias=f'{alias}.')} @@ {WORDS}"
-    arms = [f"({segments} AND {has_words})" for segments in _searchable(alias)]
-    return f"({' OR '.join(arms)})", [words] * len(arms)
+    first_segment: int
+    last_segment: int
+    first_id: int
+    last_id: int
+    tweets: int  # about
 
-
-def find(words: str, *, cap: int, plain: bool = False) -> list[int]:
-    """Ids of up to `cap` tweets with these words, in no order; `plain` takes every word as it is.
-
-    One index after another, so that a common word is not looked up in all. The planner is kept from reading the
-    table instead: without statistics it takes a rare word for a common one, and reads every tweet to find none.
-    """
-    query = WORDS.replace("websearch_", "plain") if plain else WORDS
-    ids: list[int] = []
-    segments = _searchable("t")
-    with _without("seqscan") as cursor:
-        while segments and len(ids) < cap:
-            cursor.execute(
-                f"SELECT t.id FROM labeling_tweet t WHERE {segments.pop()} AND {VECTOR.format(alias='t.')} @@ {query}"  # noqa: S608
-                " LIMIT %s",
-                [words, cap - len(ids)],
-            )
-            ids += [int(row[0]) for row in cursor.fetchall()]
-    return ids
+    def condition(self, alias: str) -> str:
+        """As the partial index has it, so that the planner takes it for a search."""
+        if self.last_segment == 0:
+            return f"{alias}search_segment = 0"
+        return segment_condition(self.first_segment, self.last_segment, alias=alias)
 
 
-def are_common(words: str) -> bool:
-    """Whether so many tweets have them that reading texts until enough are found is less than asking the indexes."""
-    return expected_matches(words) > COMMON
-
-
-def expected_matches(words: str) -> int:
-    """About how many tweets have these words, by the statistics of migration 0008.
-
-    These know the thousand commonest words, from about one tweet in 1,000; any other is taken for half as common.
-    """
-    has_words, values = condition(words)
-    return expected_rows(f"SELECT FROM labeling_tweet t WHERE {has_words}", values)
-
-
-def expected_rows(sql: str, values: list[Any]) -> int:
-    """About how many rows a statement gives, by PostgreSQL's statistics: nothing is read."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", values)
-        (plan,) = cursor.fetchone()
-    return int((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]["Plan Rows"])
-
-
-@contextmanager
-def _without(*ways: str) -> Iterator[Any]:
-    """A cursor whose planner does without these ways to read a table, in a transaction."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("; ".join(f"SET LOCAL enable_{way} = off" for way in ways))
-        yield cursor
-        # For what follows in an outer transaction.
-        cursor.execute("; ".join(f"SET LOCAL enable_{way} = on" for way in ways))
-
-
-def only_excludes(words: str) -> bool:
-    """Whether the search names nothing to look for, as "-word" does: it would list nearly every tweet."""
-    if "-" not in words:
-        return False
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT querytree({WORDS})", [words])
-        (tree,) = cursor.fetchone()
-    return bool(tree == "T")
-
-
-def _searchable(alias: str) -> list[str]:
-    """A condition for each index that can be asked, the newest last."""
-    ready = SearchIndex.objects.filter(state=State.READY).values_list("first_segment", "last_segment")
-    return [
-        f"{alias}.search_segment = 0",
-        *(segment_condition(first, last, alias=f"{alias}.") for first, last in ready),
+def parts() -> list[Part]:
+    """All that can be asked. Small additions first, which lie anywhere; then in order of the import, oldest first."""
+    ready = [
+        Part(index.first_segment, index.last_segment, index.first_id, index.last_id, index.tweets)
+        for index in SearchIndex.objects.filter(state=State.READY)
     ]
+    rest = max(0, _last_id() - sum(part.tweets for part in ready))
+    return [Part(0, 0, 0, MAX_ID, rest), *ready]
 
 
 def segment_condition(first: int, last: int, *, alias: str = "") -> str:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from labeling.models import ModelVersion, Score, Tag
+from django.contrib.postgres.expressions import ArraySubquery
+
+from labeling.models import ModelVersion, Score, ScoreTag, Tag
 
 DEFAULT_THRESHOLD = 0.5  # of a version that has chosen none
 
@@ -50,14 +52,15 @@ def suggestion_for(tweet_id: int, version: ModelVersion | None, tags: Mapping[in
     """The version's published probabilities; None when it has not scored the tweet. One query, by key."""
     if version is None or version.scores_published_at is None:
         return None
-    score = Score.objects.filter(version_id=version.pk, tweet_id=tweet_id).values_list("risk", "tag_bytes")
-    row = score.first()
+    given_tags = ScoreTag.objects.filter(version_id=version.pk, tweet_id=tweet_id).values("tag_id")
+    score = Score.objects.filter(version_id=version.pk, tweet_id=tweet_id)
+    row = score.values_list("risk", "tag_bytes", ArraySubquery(given_tags)).first()
     if row is None:
         return None
-    risk, tag_bytes = row
+    risk, tag_bytes, given = row
     probabilities = [
-        TagProbability(tag, byte / 255, is_given=limit is not None and byte / 255 >= limit)
-        for tag_id, byte, limit in zip(version.tag_ids, bytes(tag_bytes), tag_limits(version), strict=False)
+        TagProbability(tag, byte / 255, is_given=tag_id in given)
+        for tag_id, byte in zip(version.tag_ids, bytes(tag_bytes), strict=False)
         if (tag := tags.get(tag_id)) is not None
     ]
     probabilities.sort(key=lambda given: -given.probability)

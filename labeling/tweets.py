@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 from django.db import models
 from django.db.models import BooleanField, Exists, OuterRef, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
-from labeling import search_index
+from labeling import word_search
 from labeling.models import Label, Origin, ReviewItem, Source, Tag, Tweet, Verdict
+from labeling.models.tweets import MAX_ID
+from labeling.word_search import Found, Listing
 
 PAGE_SIZE = 50
-MATCH_CAP = 2_000  # tweets that a search, or the open review items, are taken from
 COUNT_CAP = 1_000  # beyond it a count says "1,000+"
-MAX_ID = 2**63 - 1
 
 
 class LabelState(models.TextChoices):
@@ -53,99 +53,66 @@ class Page:
     tweets: list[Tweet]  # newest id first, each with its label
     newer: int | None  # ?before= of the page before
     older: int | None  # ?after= of the page behind
-    count: int | None  # at most count_cap + 1; None on later pages, which would count it again
-    count_cap: int
-    cap_met: bool  # more than MATCH_CAP tweets match; the list holds the first of them only
+    count: int | None = None  # None on later pages, which would count it again
+    count_is_capped: bool = False  # there may be more
+    looked_to: int | None = (
+        None  # the tweet at which the look for words ended; what lies beyond may match too
+    )
 
 
 def find(wanted: Wanted, *, after: int | None = None, before: int | None = None) -> Page:
     """One page. `after`: ids below it; `before`: ids above it. A handful of indexed queries."""
-    reads_texts = bool(wanted.q) and search_index.are_common(wanted.q)
-    among, cap_met = _among(replace(wanted, q="") if reads_texts else wanted)
-    ids = _ids(wanted, among, after=after, before=before)
-    if reads_texts:
-        ids = ids.filter(_has_words(wanted.q, ids.model))
-    column = "tweet_id" if ids.model is Label else "id"
-    count_cap = PAGE_SIZE if reads_texts else COUNT_CAP
-    count = None
-    if before is not None:
-        found = list(ids.filter(**{f"{column}__gt": before}).order_by(column)[: PAGE_SIZE + 1])[::-1]
-        newer = len(found) > PAGE_SIZE
-        found = found[-PAGE_SIZE:]
-        older = True
+    upwards, is_first = before is not None, after is None and before is None
+    listing = Listing(
+        _rows(wanted, after=after, before=before),
+        start=before if upwards else after,
+        upwards=upwards,
+        is_small=_is_small(wanted),
+    )
+    most = COUNT_CAP + 1 if is_first else PAGE_SIZE + 1
+    if wanted.q:
+        found = word_search.find(listing, wanted.q, page=PAGE_SIZE, most=most)
     else:
-        most = PAGE_SIZE if after is not None else count_cap
-        if after is not None:
-            ids = ids.filter(**{f"{column}__lt": after})
-        found = list(ids.order_by(f"-{column}")[: most + 1])
-        count = len(found) if after is None else None
-        older = len(found) > PAGE_SIZE
-        found = found[:PAGE_SIZE]
-        newer = after is not None
-    tweets = Tweet.objects.select_related("label").in_bulk(found)
+        found = Found(list(listing.ids()[:most]), most)
+    ids = found.ids[:PAGE_SIZE]
+    further = ids[-1] if len(found.ids) > PAGE_SIZE else found.end  # None: nothing is left in this direction
+    back = None if is_first else (ids[0] if ids else after)
+    if upwards:
+        ids.reverse()
+        back = ids[-1] if ids else before
+    tweets = Tweet.objects.select_related("label").in_bulk(ids)
     return Page(
-        tweets=[tweets[pk] for pk in found if pk in tweets],
-        newer=found[0] if found and newer else None,
-        older=found[-1] if found and older else None,
-        count=count,
-        count_cap=count_cap,
-        cap_met=cap_met,
+        tweets=[tweets[pk] for pk in ids if pk in tweets],
+        newer=further if upwards else back,
+        older=back if upwards else further,
+        count=min(len(found.ids), found.most - 1) if is_first else None,
+        count_is_capped=found.end is not None or len(found.ids) == found.most,
+        looked_to=found.end if len(found.ids) <= PAGE_SIZE else None,
     )
 
 
-def _among(wanted: Wanted) -> tuple[list[int] | None, bool]:
-    """The ids that a search or the review items narrow it to; None: all. And whether the cap was met."""
-    among: list[int] | None = None
-    cap_met = False
+def _rows(wanted: Wanted, *, after: int | None, before: int | None) -> QuerySet[Any]:
+    """What is listed, but for the words. From labels or review items where only those can match: they are far fewer."""
     if wanted.label == LabelState.REVIEW:
-        open_items = ReviewItem.objects.open().order_by("-id").values_list("tweet_id", flat=True)
-        among = list(open_items[: MATCH_CAP + 1])
-        cap_met = len(among) > MATCH_CAP
-    if wanted.q:
-        matches = search_index.find(wanted.q, cap=MATCH_CAP + 1)
-        cap_met = cap_met or len(matches) > MATCH_CAP
-        among = matches if among is None else sorted(set(among) & set(matches))
-    return among, cap_met
-
-
-def _has_words(words: str, model: type[models.Model]) -> RawSQL:
-    """A condition on tweets, or on labels by their tweets, that reads the texts."""
-    if model is Tweet:
-        condition, values = search_index.condition(words, alias="labeling_tweet")
-    else:
-        has_words, values = search_index.condition(words)
-        condition = (
-            f"EXISTS (SELECT FROM labeling_tweet t WHERE t.id = labeling_label.tweet_id AND {has_words})"
-        )
-    return RawSQL(condition, values, output_field=BooleanField())  # noqa: S611 - the words are parameters
-
-
-def _ids(
-    wanted: Wanted, among: Sequence[int] | None, *, after: int | None, before: int | None
-) -> QuerySet[Label, int] | QuerySet[Tweet, int]:
-    """Ids of the tweets wanted. From the labels where only those can match: they are far fewer."""
+        items = ReviewItem.objects.open()
+        if wanted.is_by_label:
+            items = items.filter(Exists(_labels(wanted).filter(tweet_id=OuterRef("tweet_id"))))
+        return items if wanted.source is None else items.filter(tweet__source=wanted.source)
     if wanted.is_by_label:
-        labels = Label.objects.filter(_label_condition(wanted))
-        if wanted.source is not None:
-            labels = labels.filter(tweet__source=wanted.source)
-        if among is not None:
-            labels = labels.filter(_one_of("labeling_label.tweet_id", among))
-        return labels.values_list("tweet_id", flat=True)
+        labels = _labels(wanted)
+        return labels if wanted.source is None else labels.filter(tweet__source=wanted.source)
     tweets = Tweet.objects.all()
     if wanted.source is not None:
         tweets = tweets.filter(source=wanted.source)
     if wanted.label == LabelState.NONE:
         has_label = Exists(Label.objects.filter(tweet_id=OuterRef("pk")))
-        tweets = tweets.filter(~has_label if among is not None else _has_no_label(after=after, before=before))
-    if among is not None:
-        tweets = tweets.filter(_one_of("labeling_tweet.id", among))
-    return tweets.values_list("id", flat=True)
+        tweets = tweets.filter(~has_label if wanted.q else _has_no_label(after=after, before=before))
+    return tweets
 
 
-def _one_of(column: str, ids: Sequence[int]) -> RawSQL:
-    """Like `__in`, for thousands: the planner would weigh them one by one, which takes longer than to read them."""
-    condition = f"{column} = ANY(ARRAY(SELECT unnest(%s::bigint[])))"
-    return RawSQL(condition, [list(ids)], output_field=BooleanField())  # noqa: S611 - the ids are parameters
+def _is_small(wanted: Wanted) -> bool:
+    """Whether far fewer tweets are listed than there are, whatever the words."""
+    return wanted.is_by_label or wanted.label == LabelState.REVIEW or wanted.source == Source.SPECIFIC
 
 
 def _has_no_label(*, after: int | None, before: int | None) -> RawSQL:
@@ -163,7 +130,7 @@ def _has_no_label(*, after: int | None, before: int | None) -> RawSQL:
     return RawSQL(condition, [start], output_field=BooleanField())  # noqa: S611 - the id is a parameter
 
 
-def _label_condition(wanted: Wanted) -> Q:
+def _labels(wanted: Wanted) -> QuerySet[Label]:
     condition = Q()
     if wanted.label == LabelState.PROVISIONAL:
         condition &= Q(annotators=0)
@@ -179,4 +146,4 @@ def _label_condition(wanted: Wanted) -> Q:
             condition &= Q(annotators__gt=0)
     if wanted.tag is not None:
         condition &= Q(tag_ids__contains=[wanted.tag.pk])
-    return condition
+    return Label.objects.filter(condition)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from labeling.models.tweets import MAX_ID
+
 
 class SearchIndex(models.Model):
     """An index over the tweets of some segments. Segment 0 has no row: it is indexed on insert."""
@@ -17,6 +19,9 @@ class SearchIndex(models.Model):
     last_segment = models.SmallIntegerField()  # inclusive
     import_row = models.ForeignKey("labeling.Import", models.SET_NULL, null=True, blank=True)
     tweets = models.BigIntegerField(default=0)  # known once the import has ended
+    # Of its tweets, once it is ready: a search asks the newest index first, and knows when older ones cannot matter.
+    first_id = models.BigIntegerField(default=0)
+    last_id = models.BigIntegerField(default=MAX_ID)
     state = models.CharField(max_length=8, choices=State, default=State.WAITING)
     built = models.FloatField(default=0)  # 0 to 1, while it is being built
     created_at = models.DateTimeField(auto_now_add=True)

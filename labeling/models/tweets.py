@@ -15,6 +15,7 @@ from labeling.identity import dedupe_keys
 # Postgres advisory lock. A transaction that adds tweets shares it, from before its first id to its commit; a
 # scoring run takes it alone for a moment, to know up to which id there are no more tweets to come.
 ADDING_LOCK = 7_241_003
+MAX_ID = 2**63 - 1
 
 
 class Source(models.IntegerChoices):

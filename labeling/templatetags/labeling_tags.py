@@ -69,6 +69,17 @@ def _tag_choice(choice: Hashable, show_keys: bool) -> SafeString:
     return render_to_string("labeling/_tag_choice.html", {"choice": choice, "show_keys": show_keys})
 
 
+@register.simple_tag
+def judgement(label: Hashable) -> SafeString:
+    """What the project holds true of a tweet: a views.tweets.Judgement, or None."""
+    return _judgement(label, settings.VERDICT_DA, settings.VERDICT_NDA)
+
+
+@lru_cache(maxsize=4_096)
+def _judgement(label: Hashable, da: str, nda: str) -> SafeString:
+    return render_to_string("labeling/_label.html", {"label": label, "DA": da, "NDA": nda})
+
+
 @register.inclusion_tag("labeling/_search_coverage.html")
 def search_coverage() -> dict[str, Any]:
     """What a search cannot find yet."""

@@ -34,7 +34,7 @@ from labeling import (
     near_copies,
     review,
     scoring,
-    search_index,
+    word_search,
 )
 from labeling.flagged import Cursor, Filters, LabelState
 from labeling.labels import TweetsGone
@@ -111,7 +111,7 @@ class FilterForm(forms.Form):
 
     def clean_q(self) -> str:
         q: str = self.cleaned_data["q"].strip()
-        if q and search_index.only_excludes(q):
+        if q and word_search.only_excludes(q):
             raise forms.ValidationError("Add a word to look for: words to leave out are not enough.")
         return q
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import django_filters
 from django import forms
@@ -16,11 +16,12 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from labeling import access, near_copies, review, search_index, tweets
+from labeling import access, near_copies, review, tweets, word_search
 from labeling import annotation as annotating
 from labeling.labels import TweetsGone
 from labeling.marking import marked
 from labeling.models import Annotation, Origin, ReviewItem, Source, Tag, Tweet, Verdict
+from labeling.models.tweets import MAX_ID
 from labeling.suggestions import published_version, suggestion_for
 from labeling.tweets import LabelState, Wanted
 from labeling.views.judgement import JudgementForm, chosen_in, safe_next, tag_choices, verdict_choices
@@ -34,7 +35,7 @@ SOURCES = {source.label: source for source in Source}
 
 
 def says_what_to_look_for(words: str) -> None:
-    if words and search_index.only_excludes(words):
+    if words and word_search.only_excludes(words):
         raise forms.ValidationError("Add a word to look for: words to leave out are not enough.")
 
 
@@ -77,8 +78,8 @@ class TweetFilter(django_filters.FilterSet):  # type: ignore[misc]
 
 
 class PlaceForm(forms.Form):
-    after = forms.IntegerField(required=False, min_value=0, max_value=tweets.MAX_ID)
-    before = forms.IntegerField(required=False, min_value=0, max_value=tweets.MAX_ID)
+    after = forms.IntegerField(required=False, min_value=0, max_value=MAX_ID)
+    before = forms.IntegerField(required=False, min_value=0, max_value=MAX_ID)
 
 
 @access.analyst
@@ -102,7 +103,6 @@ def tweet_list(request: HttpRequest) -> HttpResponse:
         "page": page,
         "rows": [(tweet, label_of(tweet, tags)) for tweet in page.tweets],
         "count": _count(page),
-        "match_cap": tweets.MATCH_CAP,
         "is_filtered": any(request.GET.get(name) for name in filters.filters),
         "newer": with_place(request.GET, before=page.newer),
         "older": with_place(request.GET, after=page.older),
@@ -112,9 +112,9 @@ def tweet_list(request: HttpRequest) -> HttpResponse:
 
 
 def _count(page: tweets.Page) -> str | None:
-    if page.count is None:
+    if not page.count:
         return None
-    return f"{page.count:,}" if page.count <= page.count_cap else f"{page.count_cap:,}+"
+    return f"{page.count:,}{'+' if page.count_is_capped else ''}"
 
 
 def with_place(parameters: QueryDict, *, after: int | None = None, before: int | None = None) -> str:
@@ -134,11 +134,18 @@ def with_place(parameters: QueryDict, *, after: int | None = None, before: int |
 # What a label or an annotation says, for templates --------------------------------------------------------
 
 
+class TagMark(NamedTuple):
+    name: str
+    colour: str
+
+
 @dataclass(frozen=True)
 class Judgement:
+    """As the tag `judgement` of labeling_tags writes it down. Hashable: most lines of a list say the same."""
+
     verdict: str  # da, nda, unsure or none
     verdict_origin: str
-    tags: list[Tag] | None  # None: not judged
+    tags: tuple[TagMark, ...]
     tags_origin: str
     is_disputed: bool = False
 
@@ -150,7 +157,7 @@ def label_of(tweet: Tweet, tags: Mapping[int, Tag]) -> Judgement | None:
     return Judgement(
         verdict=verdict_slug(label.verdict),
         verdict_origin="" if label.verdict_origin is None else Origin(label.verdict_origin).label,
-        tags=tags_of(label.tag_ids, tags),
+        tags=tuple(TagMark(tag.name, tag.colour) for tag in tags_of(label.tag_ids, tags) or []),
         tags_origin="" if label.tags_origin is None else Origin(label.tags_origin).label,
         is_disputed=label.is_disputed,
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import threading
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 
-from labeling import jobs, search_building, search_index
+from labeling import jobs, search_building, search_index, word_search
 from labeling.models import Job, SearchIndex, Tweet
 from labeling.search_index import State
 from tests.factories import make_import, make_tweet
@@ -54,14 +53,14 @@ def own_indexes(transactional_db):
 @pytest.mark.django_db
 def test_small_additions_are_found_at_once():
     add(3, segment=0)
-    assert len(search_index.find("common", cap=10)) == 3
+    assert len(word_search.any_of("common", cap=10)) == 3
     assert search_index.coverage() is None
 
 
 @pytest.mark.django_db
 def test_a_link_is_found_by_where_it_leads_and_not_by_itself():
     add(1, segment=0, text="read this https://news.example/story/{n}")
-    assert len(search_index.find("news.example", cap=10)) == 1
+    assert len(word_search.any_of("news.example", cap=10)) == 1
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_tsvector('tweet_text', text)::text FROM labeling_tweet")
         assert "story" not in cursor.fetchone()[0]
@@ -73,40 +72,11 @@ def test_tweets_without_an_index_are_not_found_and_the_coverage_says_so():
     add(2, segment=1)
     row = make_import(imported=2)
     SearchIndex.objects.create(first_segment=1, last_segment=1, import_row=row)
-    assert len(search_index.find("common", cap=10)) == 3
+    assert len(word_search.any_of("common", cap=10)) == 3
     coverage = search_index.coverage()
     assert coverage is not None
     assert (coverage.waiting, coverage.job) == (2, None)
     assert 0 < coverage.share < 1
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize(
-    ("words", "excludes"),
-    [("-word", True), ("a or -b", True), ('-"a b" -c', True), ("a -b", False), ("", False), ("!!!", False)],
-)
-def test_a_search_must_name_what_to_look_for(words, excludes):
-    assert search_index.only_excludes(words) is excludes
-
-
-@pytest.mark.django_db
-def test_words_may_be_taken_as_they_are():
-    tweet = make_tweet("this or that -x")
-    assert search_index.find("-this or", cap=5, plain=True) == [tweet.pk]
-    assert search_index.find("-this that", cap=5) == []
-
-
-@pytest.mark.django_db
-def test_the_condition_asks_every_index_that_is_ready():
-    for first, last, state in ((1, 3, State.READY), (4, 4, State.READY), (5, 5, State.WAITING)):
-        SearchIndex.objects.create(first_segment=first, last_segment=last, state=state)
-    sql, values = search_index.condition("a b")
-    assert re.findall(r"search_segment (\S+ \S+(?: AND \d+)?)", sql) == [
-        "= 0",
-        "BETWEEN 1 AND 3",
-        "BETWEEN 4 AND 4",
-    ]
-    assert values == ["a b"] * 3
 
 
 @pytest.mark.django_db
@@ -195,8 +165,8 @@ def test_the_job_builds_what_waits_and_forgets_what_is_empty():
     job = build()
     assert indexes() == {"tweet_search_0": True, "tweet_search_1": True}
     assert (job.done, job.total) == (5, 5)
-    assert len(search_index.find("common", cap=10)) == 5
-    assert search_index.find("word1x3", cap=10) == [Tweet.objects.get(text__contains="word1x3").pk]
+    assert len(word_search.any_of("common", cap=10)) == 5
+    assert word_search.any_of("word1x3", cap=10) == [Tweet.objects.get(text__contains="word1x3").pk]
     assert search_index.coverage() is None
     build()
     assert len(indexes()) == 2
@@ -212,7 +182,7 @@ def test_it_takes_up_what_a_killed_build_left():
         cursor.execute("CREATE INDEX tweet_search_9_12 ON labeling_tweet (id)")
     build()
     assert indexes() == {"tweet_search_0": True, "tweet_search_1": True}
-    assert len(search_index.find("common", cap=10)) == 5
+    assert len(word_search.any_of("common", cap=10)) == 5
 
 
 @pytest.mark.usefixtures("own_indexes")
@@ -223,7 +193,7 @@ def test_many_small_indexes_become_one_while_the_parts_are_searched():
     build()
     assert [(i.first_segment, i.last_segment, i.tweets) for i in SearchIndex.objects.all()] == [(1, 10, 30)]
     assert indexes() == {"tweet_search_0": True, "tweet_search_1_10": True}
-    assert len(search_index.find("common", cap=100)) == 30
+    assert len(word_search.any_of("common", cap=100)) == 30
 
 
 @pytest.mark.django_db
@@ -271,4 +241,4 @@ def test_a_cancel_stops_the_build_and_leaves_nothing():
     assert indexes() == {"tweet_search_0": True}
     assert SearchIndex.objects.get().state == State.WAITING
     build()
-    assert len(search_index.find("common", cap=10)) == 5
+    assert len(word_search.any_of("common", cap=10)) == 5

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from labeling import search_index, tweets
+from labeling import tweets
 from labeling.annotation import annotate
 from labeling.labels import derive_labels
 from labeling.models import Annotation, Label, Origin, ReviewItem, Rule, Source, Verdict
@@ -130,16 +130,6 @@ def test_pages_go_back_and_forth_by_id_and_keep_the_filters(client_of, analyst, 
     back = client.get(LIST + third.context["newer"])
     assert texts(back) == texts(second)
     assert texts(client.get(LIST + back.context["newer"])) == texts(first)
-
-
-def test_it_says_when_the_cap_of_a_search_was_met(client_of, analyst, monkeypatch):
-    monkeypatch.setattr(tweets, "MATCH_CAP", 4)
-    monkeypatch.setattr(tweets, "COUNT_CAP", 2)
-    for _ in range(6):
-        make_tweet("common word")
-    content = client_of(analyst).get(f"{LIST}?q=common").content.decode()
-    assert "only 4 of them are listed" in content
-    assert "2+ tweets" in content
 
 
 def test_the_list_takes_few_queries_however_long_it_is(client_of, analyst, django_assert_max_num_queries):
@@ -347,25 +337,3 @@ def test_a_tweet_without_near_copies_says_so(client_of, analyst):
     client = client_of(analyst)
     assert "none known" in client.get(reverse("labeling:tweet-detail", args=[tweet.pk])).text
     assert "None known" in client.get(reverse("labeling:tweet-copies", args=[tweet.pk])).text
-
-
-@pytest.mark.parametrize("filters", [{}, {"label": "judged"}, {"source": "general"}, {"label": "none"}])
-def test_common_words_are_read_in_the_texts_and_find_the_same(
-    analyst, filters: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    judged, other = make_tweet("the pills and the rest"), make_tweet("the rest", source=Source.SPECIFIC)
-    make_tweet("nothing here")
-    annotate(tweet_id=judged.pk, annotator=analyst, verdict=1, tag_ids=None)
-    wanted = tweets.Wanted(
-        q="the rest",
-        label=filters.get("label", ""),
-        source=Source.GENERAL if "source" in filters else None,
-    )
-    by_index = tweets.find(wanted)
-    monkeypatch.setattr(search_index, "COMMON", 0)
-    by_text = tweets.find(wanted)
-    assert {t.pk for t in by_text.tweets} == {t.pk for t in by_index.tweets}
-    assert {t.pk for t in by_text.tweets} <= {judged.pk, other.pk}
-    assert by_text.count == by_index.count
-    assert by_text.count
-    assert by_text.count_cap < by_index.count_cap

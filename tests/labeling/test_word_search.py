@@ -1,0 +1,257 @@
+"""Looking tweets up by words: every way finds the same tweets, in order, and asks no more than it needs."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from labeling import tweets, word_search
+from labeling.annotation import annotate
+from labeling.models import ReviewItem, SearchIndex, Source, Tweet, Verdict
+from labeling.tweets import LabelState, Wanted
+from labeling.word_search import Listing
+from tests.factories import make_tweet
+from tests.plans import rows_read
+
+pytestmark = pytest.mark.django_db
+
+
+def index(first: int, last: int, *, state: str = "ready") -> SearchIndex:
+    """Says that the tweets of these segments are indexed, and where they lie. (The index itself would be quicker.)"""
+    ids = (
+        Tweet.objects.filter(search_segment__range=(first, last)).order_by("id").values_list("id", flat=True)
+    )
+    return SearchIndex.objects.create(
+        first_segment=first,
+        last_segment=last,
+        state=state,
+        tweets=len(ids),
+        first_id=ids[0],
+        last_id=list(ids)[-1],
+    )
+
+
+def found(words: str, **wanted) -> list[str]:
+    return [tweet.text for tweet in tweets.find(Wanted(q=words, **wanted)).tweets]
+
+
+def all_pages(wanted: Wanted, *, upwards: bool = False) -> list[int]:
+    """Every tweet, page by page, from one end to the other."""
+    ids: list[int] = []
+    page = tweets.find(wanted, before=0) if upwards else tweets.find(wanted)
+    for _ in range(200):
+        ids += [tweet.pk for tweet in (reversed(page.tweets) if upwards else page.tweets)]
+        place = page.newer if upwards else page.older
+        if place is None:
+            return ids
+        page = tweets.find(wanted, **({"before": place} if upwards else {"after": place}))
+    raise AssertionError("the pages do not end")
+
+
+@pytest.fixture
+def corpus(analyst):
+    """Segments that meet, small additions in between, one that waits; some labels and open review items."""
+    rng = random.Random(7)
+    for n in range(120):
+        segment = 0 if rng.random() < 0.2 else min(4, n // 28 + rng.randrange(2))
+        words = [
+            w
+            for w, share in (("pill", 0.5), ("high", 0.3), ("rare", 0.06), ("no script", 0.2))
+            if rng.random() < share
+        ]
+        tweet = make_tweet(
+            " ".join(["A", *words, f"w{n}"]),
+            source=Source.SPECIFIC if n % 5 == 0 else Source.GENERAL,
+            search_segment=segment,
+        )
+        if n % 3 == 0:
+            annotate(tweet_id=tweet.pk, annotator=analyst, verdict=Verdict(n % 2), tag_ids=[])
+        if n % 4 == 0:
+            ReviewItem.objects.create(tweet=tweet, reason="sent")
+    for first, last in ((1, 1), (2, 3)):
+        index(first, last)
+    index(4, 4, state="waiting")
+
+
+def expected(condition, **filters) -> list[int]:
+    rows = Tweet.objects.filter(search_segment__lte=3, **filters).order_by("-id")
+    return [tweet.pk for tweet in rows if condition(set(re.findall(r"\w+", tweet.text.lower())), tweet.text)]
+
+
+WORDS = {
+    "pill": lambda words, text: "pill" in words,
+    "Pill HIGH": lambda words, text: {"pill", "high"} <= words,
+    "rare": lambda words, text: "rare" in words,
+    "rare or high": lambda words, text: bool({"rare", "high"} & words),
+    '"no script"': lambda words, text: "no script" in text,
+    "pill -high": lambda words, text: "pill" in words and "high" not in words,
+    'pill -"no script"': lambda words, text: "pill" in words and "no script" not in text,
+    "unheard": lambda words, text: False,
+}
+ASK = {"READING": 1e9, "TAKING_APART": 1e9}
+READ = {"READING": 0, "TAKING_APART": 0, "EXACT_BELOW": 0}
+
+
+@pytest.mark.parametrize(
+    ("costs", "windows"),
+    [
+        (ASK, {}),
+        (READ, {}),
+        (READ, {"READ_AT_MOST": 10, "READ_SLOWLY": 10, "ASK_AT_MOST": 0}),
+        (READ, {"READ_AT_MOST": 10}),
+    ],
+    ids=["asking", "reading", "reading window by window", "reading, then asking"],
+)
+def test_every_way_lists_the_same_tweets_page_by_page(costs, windows, corpus, monkeypatch):
+    for name, value in (costs | windows).items():
+        monkeypatch.setattr(word_search, name, value)
+    monkeypatch.setattr(tweets, "PAGE_SIZE", 7)
+    for words, condition in WORDS.items():
+        matches = expected(condition)
+        assert all_pages(Wanted(q=words)) == matches, words
+        assert all_pages(Wanted(q=words), upwards=True) == matches[::-1], words
+
+
+@pytest.mark.parametrize("few", [0, 10_000], ids=["reading", "looking up"])
+def test_few_tweets_are_looked_through_as_well(few, corpus, monkeypatch):
+    monkeypatch.setattr(word_search, "COMMON", few)
+    monkeypatch.setattr(word_search, "READ_AT_MOST", 12)
+    monkeypatch.setattr(tweets, "PAGE_SIZE", 4)
+    in_review = {"reviewitem__state": "open"}
+    for wanted, filters in (
+        ({"verdict": Verdict.DA}, {"label__verdict": Verdict.DA}),
+        ({"label": LabelState.REVIEW}, in_review),
+        ({"label": LabelState.REVIEW, "verdict": Verdict.NDA}, in_review | {"label__verdict": Verdict.NDA}),
+        ({"source": Source.SPECIFIC}, {"source": Source.SPECIFIC}),
+        ({"source": Source.SPECIFIC, "label": LabelState.NONE}, {"source": Source.SPECIFIC, "label": None}),
+        (
+            {"source": Source.GENERAL, "label": LabelState.JUDGED},
+            {"source": Source.GENERAL, "label__annotators__gt": 0},
+        ),
+    ):
+        for words, condition in WORDS.items():
+            assert all_pages(Wanted(q=words, **wanted)) == expected(condition, **filters), (words, wanted)
+
+
+def test_a_page_that_the_newest_index_fills_asks_no_older_one(monkeypatch):
+    monkeypatch.setattr(tweets, "PAGE_SIZE", 3)
+    monkeypatch.setattr(tweets, "COUNT_CAP", 5)
+    for segment in (1, 2, 3):
+        for n in range(8):
+            make_tweet(f"pill {segment} {n}", search_segment=segment)
+        index(segment, segment)
+
+    def asked(**place) -> list[int]:
+        with CaptureQueriesContext(connection) as queries:
+            tweets.find(Wanted(q="pill"), **place)
+        texts = " ".join(query["sql"] for query in queries if "ORDER BY" in query["sql"])
+        return [int(number) for number in re.findall(r"search_segment BETWEEN (\d)", texts)]
+
+    assert asked() == [3]
+    ids = list(Tweet.objects.order_by("-id").values_list("id", flat=True))
+    assert asked(after=ids[6]) == [3, 2]  # one is left in the newest
+    assert asked(after=ids[7]) == [2]
+    assert asked(before=ids[-1]) == [1]
+
+
+def test_an_index_whose_bounds_nobody_knows_is_asked_first():
+    """Until a first run of migration 0016, or of a builder of its time."""
+    make_tweet("pill old", search_segment=1)
+    make_tweet("pill new", search_segment=2)
+    index(2, 2)
+    SearchIndex.objects.create(first_segment=1, last_segment=1, state="ready", tweets=1)
+    assert found("pill") == ["pill new", "pill old"]
+
+
+def test_a_count_is_exact_up_to_its_cap_and_says_when_there_may_be_more(client_of, analyst, monkeypatch):
+    for _ in range(6):
+        make_tweet("common word")
+    client = client_of(analyst)
+    assert "6 tweets found." in client.get("/tweets/?q=common").content.decode()
+    monkeypatch.setattr(tweets, "COUNT_CAP", 5)
+    assert "5+ tweets found." in client.get("/tweets/?q=common").content.decode()
+    monkeypatch.setattr(tweets, "PAGE_SIZE", 5)
+    for name, cost in READ.items():
+        monkeypatch.setattr(word_search, name, cost)
+    assert "5+ tweets found." in client.get("/tweets/?q=common").content.decode()
+
+
+def test_the_page_says_how_far_it_looked_and_goes_on_from_there(client_of, analyst, monkeypatch):
+    old = make_tweet("old pill")
+    for _ in range(40):
+        make_tweet("nothing")
+    for name, value in (READ | {"READ_AT_MOST": 30, "ASK_AT_MOST": -1}).items():
+        monkeypatch.setattr(word_search, name, value)
+    client = client_of(analyst)
+    first = client.get("/tweets/?q=pill")
+    place = Tweet.objects.order_by("-id")[29].pk
+    assert f"Looked for the words as far as tweet {place}; the next page goes on from there." in " ".join(
+        first.content.decode().split()
+    )
+    assert "No tweet fits" not in first.content.decode()
+    assert "Look on" in first.content.decode()
+    second = client.get("/tweets/" + first.context["older"])
+    assert [tweet.pk for tweet, _ in second.context["rows"]] == [old.pk]
+    assert "Looked for the words" not in second.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("words", "letters"),
+    [
+        ("Pill no", (["pill", "no"], False)),
+        ('"no script" pill', (["no", "script", "pill"], False)),
+        ('pill -high -"no script" x', (["pill", "x"], False)),
+        ("pill or script", (["pill", "script"], True)),
+        ("adicción pill", (["pill"], False)),
+        ("adicción or pill", ([], True)),
+        ("it's 50% off", (["it", "s", "50", "off"], False)),
+        ("!!!", ([], False)),
+    ],
+)
+def test_letters_that_a_text_must_have(words, letters):
+    assert word_search._letters_of(words) == letters
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["#Oxy50 it's", "<b>oxy50</b> & it's", "oxy50/x it", "oxy50-free it's", "OXY50 it's", "me@oxy50.example"],
+)
+def test_what_the_index_finds_has_the_letters(text):
+    """Whatever the parser takes for a word of a text is a part of the text in small letters."""
+    make_tweet(text)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT bool_and(strpos(lower(t.text), word) > 0), count(*) FROM labeling_tweet t,"
+            " unnest(tsvector_to_array(to_tsvector('tweet_text', t.text))) AS word"
+        )
+        assert cursor.fetchone()[0] is True
+
+
+def test_the_planner_reads_texts_in_their_order_and_only_to_the_window(monkeypatch):
+    source = make_tweet()
+    Tweet.objects.bulk_create(
+        Tweet(source=source.source, import_id=source.import_id, text=f"word {n}", dedupe_key=-n - 1)
+        for n in range(3_000)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE labeling_tweet")
+    monkeypatch.setattr(word_search, "READ_AT_MOST", 100)
+    reading = word_search._Reading.of("pill", word_search.parts())
+    with CaptureQueriesContext(connection) as queries:
+        result = reading.find(Listing(Tweet.objects.all()), 51)
+    assert result.ids == []
+    assert result.end == Tweet.objects.order_by("-id")[99].pk
+    (statement,) = [query["sql"] for query in queries if "strpos" in query["sql"]]
+    assert rows_read(statement.replace("%", "%%")) <= 200
+
+
+@pytest.mark.parametrize(
+    ("words", "excludes"),
+    [("-word", True), ("a or -b", True), ('-"a b" -c', True), ("a -b", False), ("", False), ("!!!", False)],
+)
+def test_a_search_must_name_what_to_look_for(words, excludes):
+    assert word_search.only_excludes(words) is excludes
