@@ -225,7 +225,8 @@ def _add_checks(plan: Plan, tables: ScoreTables, filters: Filters) -> None:
         condition, values = _state_check(filters.state)
         checks.add(condition, *values)
     if checks.conditions:
-        plan.windows = LOOKUP_WINDOWS
+        # Where all are read and sorted for every window, two are enough.
+        plan.windows = (LOOKUP_WINDOWS[0], SORTED_UP_TO) if plan.sorts else LOOKUP_WINDOWS
 
 
 @dataclass

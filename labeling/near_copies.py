@@ -353,12 +353,16 @@ def copies_of(tweet: Tweet) -> QuerySet[Tweet]:
 
 
 def count_copies(tweet_ids: Iterable[int], *, cap: int = COUNT_CAP) -> dict[int, int]:
-    """{tweet: its near copies}, counted up to `cap`; tweets without any are left out. One query for a page."""
+    """{tweet: its near copies}, counted up to `cap`; tweets without any are left out. One query for a page.
+
+    The tweets come first, by their key: with both conditions in one, the planner reads the whole index of groups.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT t.id, (SELECT count(*) FROM ("
             " SELECT FROM labeling_tweet o WHERE o.group_hash = t.group_hash LIMIT %s) few) - 1"
-            " FROM labeling_tweet t WHERE t.id = ANY(%s) AND t.group_hash IS NOT NULL",
+            " FROM (SELECT id, group_hash FROM labeling_tweet WHERE id = ANY(%s) OFFSET 0) t"
+            " WHERE t.group_hash IS NOT NULL",
             [cap + 1, list(tweet_ids)],
         )
         return {tweet_id: count for tweet_id, count in cursor.fetchall() if count}
@@ -366,9 +370,9 @@ def count_copies(tweet_ids: Iterable[int], *, cap: int = COUNT_CAP) -> dict[int,
 
 def one_of_each(tweet_ids: Sequence[int]) -> list[int]:
     """The tweets in their order, without those of whose group one came before."""
-    in_groups = Tweet.objects.filter(pk__in=tweet_ids, group_hash__isnull=False)
-    group_of: dict[int, int | None] = dict(in_groups.values_list("id", "group_hash"))
-    firsts: dict[int | None, int] = {}
+    tweets = Tweet.objects.filter(pk__in=tweet_ids).values_list("id", "group_hash")
+    group_of = {tweet_id: group for tweet_id, group in tweets if group is not None}
+    firsts: dict[int, int] = {}
     for tweet_id in tweet_ids:
         if tweet_id in group_of:
             firsts.setdefault(group_of[tweet_id], tweet_id)

@@ -19,7 +19,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from labeling import annotation, exporting_flagged, flagged, jobs, review, score_tables, scoring, search_index
+from labeling import annotation, exporting_flagged, flagged, jobs, review, score_tables, scoring, word_search
 from labeling.flagged import Filters, LabelState
 from labeling.models import AuditEvent, FlaggedWords, Label, ModelVersion, Origin, ReviewItem, Source, Tweet
 from labeling.score_tables import ScoreTables
@@ -240,7 +240,7 @@ def test_words_mean_what_they_mean_in_the_search_of_all_tweets(
     for text in texts:
         make_tweet(f"risk=0.9 {text}")
     version = score_all(monkeypatch, ["opioids"])
-    found = search_index.find(words, cap=50)
+    found = word_search.any_of(words, cap=50)
     assert sorted(ids(version, Filters(q=words))) == sorted(found)
     assert bool(found) == (words != "zzz")
 

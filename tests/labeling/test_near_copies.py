@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from labeling import jobs, near_copies, score_tables, tasks
@@ -235,6 +236,21 @@ def test_copies_are_counted_up_to_a_cap():
     assert near_copies.count_copies([]) == {}
     assert set(near_copies.copies_of(copies[0])) == set(copies[1:])
     assert not near_copies.copies_of(ungrouped).exists()
+
+
+def test_copies_are_counted_from_the_tweets_of_the_page_not_from_all_groups():
+    """The planner takes the index of groups for cheap, and would read it from end to end."""
+    tweet = add(NEWS, group_hash=8)
+    with CaptureQueriesContext(connection) as queries:
+        near_copies.count_copies([tweet.pk])
+    with connection.cursor() as cursor:
+        for way in ("seqscan", "indexscan", "bitmapscan"):  # the index of groups alone is left, if it fits
+            cursor.execute(f"SET LOCAL enable_{way} = off")
+        cursor.execute(f"EXPLAIN {queries[0]['sql']}")
+        plan = " ".join(line for (line,) in cursor.fetchall())
+    of_the_page, of_each = plan.split("SubPlan 1", 1)
+    assert "tweet_group" in of_each
+    assert "tweet_group" not in of_the_page
 
 
 def test_one_of_each_group_keeps_the_order():
