@@ -31,6 +31,7 @@ from ml.estimates import Bins, Cells
 
 SMALLEST = 50  # labels: below it, no interval says anything
 SURVEYED = 2_000  # random ids that tell how high the scores are within a wide bin
+NAME_LOCK = 7_241_004  # Postgres advisory lock
 READ_UP_TO = 300_000  # tweets of a stratum that are read from the index to draw among them
 MAX_IDS = 2_000_000  # random ids looked up for one audit
 EDGE = 1e-12  # edges nearer to each other are one
@@ -180,6 +181,8 @@ def start(
         )
     drawn = draw(planned)
     with transaction.atomic():
+        # Two that begin at the same moment take their names one after the other.
+        _rows("SELECT pg_advisory_xact_lock(%s)", [NAME_LOCK])
         queue = Queue.objects.create(
             name=_free_name(),
             strategy=Queue.Strategy.AUDIT,
@@ -269,12 +272,10 @@ def draw(planned: Plan) -> list[list[int]]:
     drawn: list[list[int]] = [[] for _ in wanted]
     floor = float(planned.corpus.version.score_summary["floor"])
     edges = planned.edges
-    rng = random.SystemRandom()
     missing = {}
     for h, n in enumerate(wanted):
         if n and edges[h] >= floor and planned.cells.size[h] <= READ_UP_TO:
-            ids = _read(planned.corpus, edges[h], edges[h + 1])
-            drawn[h] = rng.sample(ids, min(n, len(ids)))
+            drawn[h] = _sample(planned.corpus, edges[h], edges[h + 1], n)
         elif n:
             missing[h] = n
     _meet(planned, missing, drawn)
@@ -305,12 +306,13 @@ def _look_up(version: ModelVersion, edges: Sequence[float], ids: list[int]) -> l
     return [found[tweet_id] for tweet_id in ids if tweet_id in found]
 
 
-def _read(corpus: Corpus, low: float, high: float) -> list[int]:
+def _sample(corpus: Corpus, low: float, high: float, n: int) -> list[int]:
+    """`n` of a stratum that is listed, or all where it has fewer; PostgreSQL draws, so that only these are fetched."""
     upper = "" if high >= 1 else f" AND risk::float8 < {high!r}"
     rows = _rows(
         f"SELECT tweet_id FROM {ScoreTables(corpus.version.pk).listed}"
-        f" WHERE risk >= {low!r}::real AND risk::float8 >= {low!r}{upper} AND source = %s",
-        [Source.GENERAL.value],
+        f" WHERE risk >= {low!r}::real AND risk::float8 >= {low!r}{upper} AND source = %s ORDER BY random() LIMIT %s",
+        [Source.GENERAL.value, n],
     )
     return [row[0] for row in rows]
 

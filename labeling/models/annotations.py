@@ -58,6 +58,10 @@ class Annotation(models.Model):
         indexes = [
             models.Index(fields=["tweet", "origin", "id"]),
             models.Index(fields=["annotator", "created_at"]),
+            # Listed by origin, newest first. Rules have made most, and the newest: those need none.
+            models.Index(
+                fields=["origin", "id"], condition=models.Q(origin__gt=1), name="annotation_not_rule"
+            ),
         ]
         triggers = [pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)]
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from labeling import audit_samples, audits, estimate_words, estimates, queues, sampling, scoring, snapshots
 from labeling.annotation import annotate, annotate_many, retract
@@ -507,3 +508,13 @@ def test_the_command_draws_among_the_flagged_and_says_what_they_tell(analyst, ca
     assert figures["from_flagged"]["corpus"] is None  # nothing was held out
     call_command("audit")
     assert f"general tweets that version {version.number} flags, " in capsys.readouterr().out
+
+
+@pytest.mark.django_db
+def test_two_audits_take_their_names_one_after_the_other():
+    audits.start(make_corpus(), labels=50, user=None)
+    with connection.cursor() as cursor:  # held until the transaction ends, which here is the test's
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s", [audits.NAME_LOCK]
+        )
+        assert cursor.fetchone()[0] == 1
