@@ -36,7 +36,6 @@ COMMON = 100_000  # matches by the estimate, which takes a rare word for one of 
 # Microseconds. Of a text that is read, by its letters or taken apart; of a match that an index lists.
 READING, TAKING_APART, ASKING = 3.0, 30.0, 2.0
 TWEET = "labeling_tweet."  # as Django calls the table in its queries
-TWEET = "labeling_tweet."  # as Django calls the table in its queries
 
 
 # Where to look --------------------------------------------------------------------------------------------
