@@ -63,17 +63,20 @@ class Page:
 def find(wanted: Wanted, *, after: int | None = None, before: int | None = None) -> Page:
     """One page. `after`: ids below it; `before`: ids above it. A handful of indexed queries."""
     upwards, is_first = before is not None, after is None and before is None
+    rows = _rows(wanted)
+    has_none = wanted.label == LabelState.NONE
     listing = Listing(
-        _rows(wanted, after=after, before=before),
+        rows.filter(~Exists(Label.objects.filter(tweet_id=OuterRef("pk")))) if has_none else rows,
         start=before if upwards else after,
         upwards=upwards,
         is_small=_is_small(wanted),
+        in_order=rows.filter(_has_no_label(after=after, before=before)) if has_none else None,
     )
     most = COUNT_CAP + 1 if is_first else PAGE_SIZE + 1
     if wanted.q:
         found = word_search.find(listing, wanted.q, page=PAGE_SIZE, most=most)
     else:
-        found = Found(list(listing.ids()[:most]), most)
+        found = Found(list(listing.walk(most)), most)
     ids = found.ids[:PAGE_SIZE]
     further = ids[-1] if len(found.ids) > PAGE_SIZE else found.end  # None: nothing is left in this direction
     back = None if is_first else (ids[0] if ids else after)
@@ -91,8 +94,8 @@ def find(wanted: Wanted, *, after: int | None = None, before: int | None = None)
     )
 
 
-def _rows(wanted: Wanted, *, after: int | None, before: int | None) -> QuerySet[Any]:
-    """What is listed, but for the words. From labels or review items where only those can match: they are far fewer."""
+def _rows(wanted: Wanted) -> QuerySet[Any]:
+    """What is listed, but for the words and for having no label: of labels or review items where only those can match."""
     if wanted.label == LabelState.REVIEW:
         items = ReviewItem.objects.open()
         if wanted.is_by_label:
@@ -101,13 +104,7 @@ def _rows(wanted: Wanted, *, after: int | None, before: int | None) -> QuerySet[
     if wanted.is_by_label:
         labels = _labels(wanted)
         return labels if wanted.source is None else labels.filter(tweet__source=wanted.source)
-    tweets = Tweet.objects.all()
-    if wanted.source is not None:
-        tweets = tweets.filter(source=wanted.source)
-    if wanted.label == LabelState.NONE:
-        has_label = Exists(Label.objects.filter(tweet_id=OuterRef("pk")))
-        tweets = tweets.filter(~has_label if wanted.q else _has_no_label(after=after, before=before))
-    return tweets
+    return Tweet.objects.all() if wanted.source is None else Tweet.objects.filter(source=wanted.source)
 
 
 def _is_small(wanted: Wanted) -> bool:

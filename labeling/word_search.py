@@ -49,6 +49,9 @@ class Listing:
     start: int | None = None  # the place, itself left out
     upwards: bool = False  # towards newer tweets
     is_small: bool = False  # some hundred thousand rows at most, however many tweets there are
+    in_order: QuerySet[Any] | None = (
+        None  # the same rows, for a walk in their order; None: no other way is quicker
+    )
 
     @property
     def column(self) -> str:
@@ -62,6 +65,10 @@ class Listing:
         return rows.order_by(self.column if self.upwards else f"-{self.column}").values_list(
             self.column, flat=True
         )
+
+    def walk(self, most: int) -> QuerySet[Any, int]:
+        """The first ids from the start on, whatever is in the way of them."""
+        return (self if self.in_order is None else replace(self, rows=self.in_order)).ids()[:most]
 
     def among(self, ids: Sequence[int]) -> Listing:
         """Like `__in`, for thousands: the planner would weigh them one by one, which takes longer than to read them."""
@@ -158,7 +165,7 @@ class _Reading:
     def find(self, listing: Listing, most: int) -> Found:
         """Up to `most` of a window."""
         window = READ_AT_MOST if self.letters else READ_SLOWLY
-        candidates, values = listing.ids()[:window].query.sql_with_params()
+        candidates, values = listing.walk(window).query.sql_with_params()
         # The planner would rather ask the indexes for all that they have.
         with _without("bitmapscan") as cursor:
             cursor.execute(
@@ -168,7 +175,12 @@ class _Reading:
             )
             found = [int(row[0]) for row in cursor.fetchall()]
         is_full = len(found) == most
-        return Found(found, most, None if is_full else listing.ids()[window - 1 : window].first())
+        return Found(found, most, None if is_full else _last_of(listing.walk(window), window))
+
+
+def _last_of(ids: QuerySet[Any, int], window: int) -> int | None:
+    """Of a window that is full."""
+    return next(iter(ids[window - 1 : window]), None)
 
 
 def _letters_of(words: str) -> tuple[list[str], bool]:
