@@ -33,18 +33,19 @@ PHASES = {
 
 
 def work(job: Job, progress: Progress) -> None:
-    """File small additions, build the indexes that wait, merge small ones, renew the statistics. Safe to repeat."""
+    """File small additions, renew the statistics, build the indexes that wait, merge small ones. Safe to repeat."""
     with _Session(progress) as session:
         _take_up(session)
         progress.report(stage="Filing small additions")
         session.run("SELECT gin_clean_pending_list(%s::regclass)", [SMALL_ADDITIONS])
         waiting = [index for index in search_index.ready_to_build() if not _forget_empty(index)]
+        _renew_statistics(session, progress, is_new=bool(waiting))
         total, done = sum(index.tweets for index in waiting), 0
         for index in waiting:
             _build(index, session, progress, done=done, total=total)
             done += index.tweets
         merged = [_merge(parts, session, progress) for parts in _to_merge()]
-        _tidy(session, progress, is_new=bool(waiting or merged))
+        _mark_visible(session, progress)
     progress.report(
         stage="Searchable", done=total, total=total, detail={"built": len(waiting), "merged": len(merged)}
     )
@@ -251,25 +252,33 @@ def _merge(parts: list[SearchIndex], session: _Session, progress: Progress) -> S
 # Tidying --------------------------------------------------------------------------------------------------
 
 
-def _tidy(session: _Session, progress: Progress, *, is_new: bool) -> None:
-    """VACUUM and ANALYZE where they pay. New rows do not call autovacuum: migration 0002 says why.
+def _renew_statistics(session: _Session, progress: Progress, *, is_new: bool) -> None:
+    """ANALYZE where it pays, and before the first new index is ready: a search goes by how common its words are."""
+    if is_new or _is_worth("s.n_mod_since_analyze"):
+        progress.report(stage="Renewing the statistics of tweets")
+        session.run("ANALYZE labeling_tweet")
+
+
+def _mark_visible(session: _Session, progress: Progress) -> None:
+    """VACUUM where it pays. New rows do not call autovacuum: migration 0002 says why.
 
     A table that only grows has nothing to be cleaned out of its indexes, and reading those is most of the work.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT s.n_ins_since_vacuum > %(worth)s * c.reltuples, s.n_mod_since_analyze > %(worth)s * c.reltuples"
-            " FROM pg_class c JOIN pg_stat_user_tables s ON s.relid = c.oid"
-            " WHERE c.oid = 'labeling_tweet'::regclass",
-            {"worth": WORTH_TIDYING},
-        )
-        vacuum, analyze = cursor.fetchone() or (False, False)
-    if vacuum:
+    if _is_worth("s.n_ins_since_vacuum"):
         progress.report(stage="Marking what every reader may see")
         session.run("VACUUM (INDEX_CLEANUP OFF, TRUNCATE OFF) labeling_tweet")
-    if analyze or is_new:
-        progress.report(stage="Renewing the statistics of tweets")
-        session.run("ANALYZE labeling_tweet")
+
+
+def _is_worth(changed: str) -> bool:
+    """Whether so many rows have changed."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {changed} > %s * c.reltuples FROM pg_class c JOIN pg_stat_user_tables s ON s.relid = c.oid"  # noqa: S608
+            " WHERE c.oid = 'labeling_tweet'::regclass",
+            [WORTH_TIDYING],
+        )
+        row = cursor.fetchone()
+    return bool(row and row[0])
 
 
 def imports_without_request() -> bool:

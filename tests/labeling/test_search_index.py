@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from importlib import import_module
 
 import pytest
 from django.db import connection
@@ -10,6 +11,7 @@ from django.utils import timezone
 
 from labeling import jobs, search_building, search_index, word_search
 from labeling.models import Job, SearchIndex, Tweet
+from labeling.models.tweets import MAX_ID
 from labeling.search_index import State
 from tests.factories import make_import, make_tweet
 
@@ -36,6 +38,16 @@ def indexes() -> dict[str, bool]:
             " WHERE c.relname LIKE 'tweet_search_%%'"
         )
         return dict(cursor.fetchall())
+
+
+def bounds() -> list[tuple[int, int]]:
+    return list(SearchIndex.objects.values_list("first_id", "last_id"))
+
+
+def id_range(first: int, last: int) -> tuple[int, int]:
+    """The first and the last tweet of these segments."""
+    ids = Tweet.objects.filter(search_segment__range=(first, last)).values_list("id", flat=True)
+    return min(ids), max(ids)
 
 
 @pytest.fixture
@@ -168,8 +180,37 @@ def test_the_job_builds_what_waits_and_forgets_what_is_empty():
     assert len(word_search.any_of("common", cap=10)) == 5
     assert word_search.any_of("word1x3", cap=10) == [Tweet.objects.get(text__contains="word1x3").pk]
     assert search_index.coverage() is None
+    assert bounds() == [id_range(1, 1)]
     build()
     assert len(indexes()) == 2
+
+
+@pytest.mark.usefixtures("own_indexes")
+def test_a_search_knows_how_common_words_are_before_it_asks_a_new_index(monkeypatch):
+    """Without statistics it would have the index list every tweet with "the"."""
+    add(5, segment=search_index.open_segment(row := make_import(imported=5)), import_id=row.pk)
+    told: list[str] = []
+    run = search_building._Session.run
+    monkeypatch.setattr(
+        search_building._Session,
+        "run",
+        lambda self, sql, *a, **k: (told.append(sql), run(self, sql, *a, **k))[1],
+    )
+    build()
+    kinds = [sql.split()[0] for sql in told]
+    assert kinds.index("ANALYZE") < kinds.index("CREATE")
+
+
+@pytest.mark.django_db
+def test_the_upgrade_finds_the_bounds_of_the_indexes_that_are_ready():
+    add(3, segment=1)
+    add(2, segment=2)
+    add(4, segment=4)
+    for first, last, state in ((1, 2, State.READY), (3, 4, State.WAITING)):
+        SearchIndex.objects.create(first_segment=first, last_segment=last, state=state)
+    with connection.cursor() as cursor:
+        cursor.execute(import_module("labeling.migrations.0016_search_bounds").BOUNDS)
+    assert bounds() == [id_range(1, 2), (0, MAX_ID)]
 
 
 @pytest.mark.usefixtures("own_indexes")
@@ -193,6 +234,7 @@ def test_many_small_indexes_become_one_while_the_parts_are_searched():
     build()
     assert [(i.first_segment, i.last_segment, i.tweets) for i in SearchIndex.objects.all()] == [(1, 10, 30)]
     assert indexes() == {"tweet_search_0": True, "tweet_search_1_10": True}
+    assert bounds() == [id_range(1, 10)]
     assert len(word_search.any_of("common", cap=100)) == 30
 
 
