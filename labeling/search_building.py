@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from labeling import search_index
 from labeling.jobs import Progress
 from labeling.models import Import, Job, SearchIndex
+from labeling.models.tweets import MAX_ID
 from labeling.search_index import SEGMENT_TWEETS, SMALL_ADDITIONS, VECTOR, State
 
 LOCK_KEY = 7_241_002  # Postgres advisory lock: one builder at a time
@@ -173,17 +174,27 @@ def _build(index: SearchIndex, session: _Session, progress: Progress, *, done: i
         session.run(f"DROP INDEX CONCURRENTLY IF EXISTS {index.name}", watch=lambda: None)
         SearchIndex.objects.filter(pk=index.pk).update(state=State.WAITING, built=0)
         raise
-    bounds = session.run(
-        f"SELECT ARRAY[min(id), max(id)] FROM labeling_tweet WHERE {segments}",  # noqa: S608 - whole numbers
-        watch=watch,
-    )
-    first_id, last_id = bounds if bounds[0] is not None else (0, 0)
+    first_id, last_id = _bounds(index, session)
     with transaction.atomic():
         for part in _parts_of(index):
             part.delete()
         SearchIndex.objects.filter(pk=index.pk).update(
             state=State.READY, built=1, first_id=first_id, last_id=last_id
         )
+
+
+def _bounds(index: SearchIndex, session: _Session) -> tuple[int, int]:
+    """Ids between which its tweets lie. Open ends where an import writes into it: it was gone on with meanwhile."""
+    parts = _parts_of(index)
+    if parts:
+        return min(part.first_id for part in parts), max(part.last_id for part in parts)
+    segments = search_index.segment_condition(index.first_segment, index.last_segment)
+    found = session.run(  # not by the index on ids, which begins with all older tweets
+        f"SELECT ARRAY[min(id), max(id)] FROM (SELECT id FROM labeling_tweet WHERE {segments} OFFSET 0) own"  # noqa: S608 - whole numbers
+    )
+    if Import.objects.filter(searchindex=index, job__state__in=Job.ACTIVE).exists():
+        return 0, MAX_ID
+    return found[0] or 0, found[1] or 0
 
 
 def _phase(pid: int) -> tuple[str, float, bool]:
@@ -219,15 +230,18 @@ def _share(phase: str, blocks: float, *, before: int, tweets: int, everything: i
 
 
 def _to_merge() -> list[list[SearchIndex]]:
-    """Runs of neighbours that fit into one segment, when there are many small indexes."""
-    ready = list(SearchIndex.objects.filter(state=State.READY))
-    if sum(index.tweets < SEGMENT_TWEETS / 2 for index in ready) <= MERGE_FROM:
+    """Runs of neighbours that fit into one segment, when there are many small indexes. None spans one that waits."""
+    every = list(SearchIndex.objects.all())
+    small = [index for index in every if index.state == State.READY and index.tweets < SEGMENT_TWEETS / 2]
+    if len(small) <= MERGE_FROM:
         return []
     runs: list[list[SearchIndex]] = [[]]
-    for index in ready:
-        if sum(other.tweets for other in runs[-1]) + index.tweets > SEGMENT_TWEETS:
+    for index in every:
+        is_ready = index.state == State.READY
+        if not is_ready or sum(other.tweets for other in runs[-1]) + index.tweets > SEGMENT_TWEETS:
             runs.append([])
-        runs[-1].append(index)
+        if is_ready:
+            runs[-1].append(index)
     return [run for run in runs if len(run) > 1]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Max, Sum
 
 from labeling import jobs
@@ -107,14 +107,52 @@ class Part:
         return segment_condition(self.first_segment, self.last_segment, alias=alias)
 
 
-def parts() -> list[Part]:
-    """All that can be asked. Small additions first, which lie anywhere; then in order of the import, oldest first."""
-    ready = [
+@dataclass(frozen=True)
+class Searched:
+    parts: list[Part]  # small additions first, which lie anywhere; then in order of the import, oldest first
+    waits: bool  # for some tweets there is no index yet
+
+    @property
+    def tweets(self) -> int:
+        return sum(part.tweets for part in self.parts)
+
+    @property
+    def largest(self) -> int:
+        """Tweets of the largest part."""
+        return max(part.tweets for part in self.parts)
+
+    @property
+    def newest_id(self) -> int | None:
+        """Of the tweets that a large import brought; None: there is none, or none of them has an index."""
+        return max((part.last_id for part in self.parts[1:]), default=None)
+
+
+def searched() -> Searched:
+    """All that can be asked."""
+    every = list(SearchIndex.objects.all())
+    ready = [index for index in every if index.state == State.READY]
+    missing = _missing(every)
+    elsewhere = sum(tweets_in(index) for index in [*ready, *missing])
+    additions = Part(0, 0, 0, MAX_ID, max(0, _about_tweets() - elsewhere))
+    large = [
         Part(index.first_segment, index.last_segment, index.first_id, index.last_id, index.tweets)
-        for index in SearchIndex.objects.filter(state=State.READY)
+        for index in ready
     ]
-    rest = max(0, _last_id() - sum(part.tweets for part in ready))
-    return [Part(0, 0, 0, MAX_ID, rest), *ready]
+    return Searched([additions, *large], waits=bool(missing))
+
+
+def _missing(indexes: list[SearchIndex]) -> list[SearchIndex]:
+    """Those whose tweets no index has yet."""
+    ready = [index for index in indexes if index.state == State.READY]
+    return [index for index in indexes if index not in ready and not any(map(index.contains, ready))]
+
+
+def _about_tweets() -> int:
+    """How many there are, by PostgreSQL's estimate; before the first one, by their ids."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT reltuples FROM pg_class WHERE oid = 'labeling_tweet'::regclass")
+        (estimate,) = cursor.fetchone()
+    return int(estimate) if estimate > 0 else _last_id()
 
 
 def segment_condition(first: int, last: int, *, alias: str = "") -> str:
@@ -137,9 +175,7 @@ class Coverage:
 
 def coverage() -> Coverage | None:
     """None: everything is indexed. One query then, three otherwise."""
-    indexes = list(SearchIndex.objects.all())
-    ready = [index for index in indexes if index.state == State.READY]
-    missing = [index for index in indexes if index not in ready and not any(map(index.contains, ready))]
+    missing = _missing(list(SearchIndex.objects.all()))
     if not missing:
         return None
     waiting = sum(tweets_in(index) * (1 - index.built) for index in missing)

@@ -63,8 +63,9 @@ class Page:
 def find(wanted: Wanted, *, after: int | None = None, before: int | None = None) -> Page:
     """One page. `after`: ids below it; `before`: ids above it. A handful of indexed queries."""
     upwards, is_first = before is not None, after is None and before is None
-    rows = _rows(wanted)
-    has_none = wanted.label == LabelState.NONE
+    rows, has_none = _rows(wanted), wanted.label == LabelState.NONE
+    if has_none and wanted.is_by_label:
+        return Page([], newer=None, older=None, count=0)
     listing = Listing(
         rows.filter(~Exists(Label.objects.filter(tweet_id=OuterRef("pk")))) if has_none else rows,
         start=before if upwards else after,
@@ -79,10 +80,11 @@ def find(wanted: Wanted, *, after: int | None = None, before: int | None = None)
         found = Found(list(listing.walk(most)), most)
     ids = found.ids[:PAGE_SIZE]
     further = ids[-1] if len(found.ids) > PAGE_SIZE else found.end  # None: nothing is left in this direction
-    back = None if is_first else (ids[0] if ids else after)
-    if upwards:
+    # Back from an empty page: the tweet itself from which it began may be the next one.
+    back = None if after is None else (ids[0] if ids else after - 1)
+    if before is not None:
         ids.reverse()
-        back = ids[-1] if ids else before
+        back = ids[-1] if ids else min(before + 1, MAX_ID)
     tweets = Tweet.objects.select_related("label").in_bulk(ids)
     return Page(
         tweets=[tweets[pk] for pk in ids if pk in tweets],

@@ -25,16 +25,19 @@ from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
 
 from labeling.models import Tweet
-from labeling.search_index import VECTOR, WORDS, Part, parts
+from labeling.models.tweets import MAX_ID
+from labeling.search_index import VECTOR, WORDS, Part, Searched, searched
 
 READ_AT_MOST = 40_000  # texts of one page, where most of them are passed over by a look for the bare letters
-READ_SLOWLY = 6_000  # where PostgreSQL has to take each text apart
+READ_SLOWLY = 6_000  # where PostgreSQL has to take most of them apart
 EXACT_BELOW = 50_000  # tweets of the largest index: counts are exact, and nothing takes long
 ASK_AT_MOST = 100_000  # matches in one index that are read and sorted
-FEW = 5_000  # matches that are looked up one by one
-COMMON = 100_000  # matches by the estimate, which takes a rare word for one of some ten thousand: certainly not few
+FEW = 20_000  # matches that are looked up one by one
+COMMON = 10 * FEW  # by the estimate, which takes a rare word for one in some thousands: certainly not few
 # Microseconds. Of a text that is read, by its letters or taken apart; of a match that an index lists.
 READING, TAKING_APART, ASKING = 3.0, 30.0, 2.0
+LEXEME = r"'((?:[^']|'')*)'"  # a word, as PostgreSQL writes queries down
+EXCLUDED = r"!\( .*? \)|!'(?:[^']|'')*'"
 TWEET = "labeling_tweet."  # as Django calls the table in its queries
 
 
@@ -48,7 +51,7 @@ class Listing:
     rows: QuerySet[Any]  # of Tweet, or of a model with a tweet_id that is unique among them
     start: int | None = None  # the place, itself left out
     upwards: bool = False  # towards newer tweets
-    is_small: bool = False  # some hundred thousand rows at most, however many tweets there are
+    is_small: bool = False  # far fewer rows than there are tweets
     in_order: QuerySet[Any] | None = (
         None  # the same rows, for a walk in their order; None: no other way is quicker
     )
@@ -95,28 +98,115 @@ def find(listing: Listing, words: str, *, page: int, most: int) -> Found:
 
     "quoted words" are a phrase, -word excludes.
     """
-    searched = parts()
-    tweets = sum(part.tweets for part in searched)
-    share = _share(words, tweets)
+    indexes, query = searched(), _Query.of(words)
+    share = _share(words, indexes.tweets)
+    matches, of_one = (
+        share * indexes.tweets,
+        share * indexes.largest,
+    )  # about how many: in all, and in one index
     if listing.is_small:
-        few = any_of(words, cap=FEW + 1) if tweets * share < COMMON else None
+        few = any_of(words, cap=FEW + 1) if matches * query.asking < COMMON * ASKING else None
         if few is not None and len(few) <= FEW:
             return Found(list(listing.among(few).ids()[:most]), most)
-        return _Reading.of(words, searched).find(listing, page + 1)
-    largest = max(part.tweets for part in searched)
-    if largest > EXACT_BELOW and page / share * READING < largest * share * ASKING:
-        reading = _Reading.of(words, searched)
-        if page / share * reading.cost < largest * share * ASKING:
-            found = reading.find(listing, page + 1)
-            if found.end is None or largest * share > ASK_AT_MOST:
-                return found
-    return Found(_ask(listing, words, searched, most), most)
+        return _read(listing, query, indexes, page + 1)
+    if indexes.largest > EXACT_BELOW and page / share * query.reading < of_one * query.asking:
+        found = _read_indexed(listing, query, indexes, page + 1)
+        if found.end is None or of_one * query.asking > ASK_AT_MOST * ASKING:
+            return found
+    return Found(_ask(listing, words, indexes.parts, most), most)
 
 
-def _ask(listing: Listing, words: str, searched: list[Part], most: int) -> list[int]:
+@dataclass(frozen=True)
+class _Query:
+    """What looking for some words takes."""
+
+    words: str
+    letters: list[str]  # which a text with these words has, in small letters
+    is_any: bool  # one of the letters is enough
+    has_phrase: bool
+
+    @classmethod
+    def of(cls, words: str) -> _Query:
+        """Every word that an index has of a text is a part of the text in small letters.
+
+        Other alphabets are left out: what a capital becomes can depend there on the letters beside it.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {WORDS}::text", [words])
+            (query,) = cursor.fetchone()
+        operators = re.sub(LEXEME, "", query)
+        lexemes = [quoted.replace("''", "'") for quoted in re.findall(LEXEME, re.sub(EXCLUDED, "", query))]
+        is_any = "|" in operators
+        letters = [lexeme for lexeme in lexemes if lexeme.isascii()]
+        if is_any and len(letters) < len(lexemes):
+            letters = []
+        return cls(words, letters, is_any, has_phrase="<" in operators)
+
+    @property
+    def is_selective(self) -> bool:
+        """Whether few texts have the letters and not the words: "er" is in most."""
+        long = [len(letters) >= 3 for letters in self.letters]
+        return bool(long) and (all(long) if self.is_any else any(long))
+
+    @property
+    def reading(self) -> float:
+        """Microseconds of a text that is read."""
+        return READING if self.is_selective else TAKING_APART
+
+    @property
+    def asking(self) -> float:
+        """Microseconds of a match that an index lists: it does not know the order of words."""
+        return TAKING_APART if self.has_phrase else ASKING
+
+    def condition(self, indexes: Searched) -> tuple[str, list[str]]:
+        """On the tweet t: an index knows it, and it has the words."""
+        has_letters = f" {'OR' if self.is_any else 'AND'} ".join(
+            "strpos(lower(t.text), %s) > 0" for _ in self.letters
+        )
+        is_indexed = " OR ".join(part.condition("t.") for part in indexes.parts)
+        conditions = [f"({has_letters})"] * bool(self.letters) + [
+            f"({is_indexed})",
+            f"{VECTOR.format(alias='t.')} @@ {WORDS}",
+        ]
+        return " AND ".join(conditions), [*self.letters, self.words]
+
+
+def _read_indexed(listing: Listing, query: _Query, indexes: Searched, most: int) -> Found:
+    """As _read(); but past the tweets of a large import that waits for its index, which may be millions."""
+    newest = indexes.newest_id
+    if not indexes.waits or newest is None or listing.upwards or (listing.start or MAX_ID) <= newest + 1:
+        return _read(listing, query, indexes, most)
+    above = listing.that(f"{TWEET}id > %s", [newest])
+    added = _ask(above, query.words, indexes.parts[:1], most)
+    if len(added) == most:
+        return Found(added, most)
+    rest = _read(replace(listing, start=newest + 1), query, indexes, most - len(added))
+    return Found([*added, *rest.ids], most, rest.end)
+
+
+def _read(listing: Listing, query: _Query, indexes: Searched, most: int) -> Found:
+    """Up to `most` of a window, by the texts themselves."""
+    window = READ_AT_MOST if query.is_selective else READ_SLOWLY
+    candidates, values = listing.walk(window).query.sql_with_params()
+    condition, parameters = query.condition(indexes)
+    with connection.cursor() as cursor:
+        # One text after another: the planner would rather ask the indexes for all that they have.
+        cursor.execute(
+            f"SELECT c.id FROM ({candidates}) c (id) CROSS JOIN LATERAL"  # noqa: S608
+            " (SELECT text, search_segment FROM labeling_tweet WHERE id = c.id OFFSET 0) t"
+            f" WHERE {condition} ORDER BY c.id {'ASC' if listing.upwards else 'DESC'} LIMIT %s",
+            [*values, *parameters, most],
+        )
+        found = [int(row[0]) for row in cursor.fetchall()]
+    if len(found) == most:
+        return Found(found, most)
+    return Found(found, most, end=next(iter(listing.walk(window)[window - 1 : window]), None))
+
+
+def _ask(listing: Listing, words: str, parts: list[Part], most: int) -> list[int]:
     """The indexes, one after another, until no tweet of another one can come before those that are found."""
     up = listing.upwards
-    left = [part for part in searched if _may_hold(part, listing)]
+    left = [part for part in parts if _may_hold(part, listing)]
     left.sort(key=lambda part: part.first_id if up else -part.last_id)
     found: list[int] = []
     # The index on ids gives the order, and would be walked to the end for a word that is rare.
@@ -141,65 +231,6 @@ def _may_hold(part: Part, listing: Listing) -> bool:
     return part.last_id > listing.start if listing.upwards else part.first_id < listing.start
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """Looking for words in the texts themselves, of tweets that an index knows."""
-
-    condition: str  # on the tweet t
-    values: list[Any]
-    letters: list[str]  # which a text with these words has
-
-    @classmethod
-    def of(cls, words: str, searched: list[Part]) -> _Reading:
-        indexed = " OR ".join(part.condition("t.") for part in searched)
-        letters, is_any = _letters_of(words)
-        looks = f" {'OR' if is_any else 'AND'} ".join("strpos(lower(t.text), %s) > 0" for _ in letters)
-        has_words = f"({indexed}) AND {VECTOR.format(alias='t.')} @@ {WORDS}"
-        return cls(f"({looks}) AND {has_words}" if looks else has_words, [*letters, words], letters)
-
-    @property
-    def cost(self) -> float:
-        """Of one text, in microseconds."""
-        return READING if self.letters else TAKING_APART
-
-    def find(self, listing: Listing, most: int) -> Found:
-        """Up to `most` of a window."""
-        window = READ_AT_MOST if self.letters else READ_SLOWLY
-        candidates, values = listing.walk(window).query.sql_with_params()
-        # The planner would rather ask the indexes for all that they have.
-        with _without("bitmapscan") as cursor:
-            cursor.execute(
-                f"SELECT c.id FROM ({candidates}) c (id) JOIN labeling_tweet t ON t.id = c.id"  # noqa: S608
-                f" WHERE {self.condition} ORDER BY c.id {'ASC' if listing.upwards else 'DESC'} LIMIT %s",
-                [*values, *self.values, most],
-            )
-            found = [int(row[0]) for row in cursor.fetchall()]
-        is_full = len(found) == most
-        return Found(found, most, None if is_full else _last_of(listing.walk(window), window))
-
-
-def _last_of(ids: QuerySet[Any, int], window: int) -> int | None:
-    """Of a window that is full."""
-    return next(iter(ids[window - 1 : window]), None)
-
-
-def _letters_of(words: str) -> tuple[list[str], bool]:
-    """What a text must contain, in small letters, to have these words; True: any of it, in place of all.
-
-    Every word that the index has of a text is a part of the text in small letters. Other alphabets are left out: what a
-    capital becomes can depend there on the letters beside it.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {WORDS}::text", [words])
-        (query,) = cursor.fetchone()
-    wanted = re.sub(r"!\( .*? \)|!'(?:[^']|'')*'", "", query)
-    lexemes = [quoted.replace("''", "'") for quoted in re.findall(r"'((?:[^']|'')*)'", wanted)]
-    is_any = "|" in re.sub(r"'(?:[^']|'')*'", "", query)
-    if is_any and not all(lexeme.isascii() for lexeme in lexemes):
-        return [], True
-    return [lexeme for lexeme in lexemes if lexeme.isascii()], is_any
-
-
 def any_of(words: str, *, cap: int, plain: bool = False) -> list[int]:
     """Ids of up to `cap` tweets with these words, in no order; `plain` takes every word as it is.
 
@@ -208,7 +239,7 @@ def any_of(words: str, *, cap: int, plain: bool = False) -> list[int]:
     """
     query = WORDS.replace("websearch_", "plain") if plain else WORDS
     ids: list[int] = []
-    left = parts()
+    left = list(searched().parts)
     with _without("seqscan") as cursor:
         while left and len(ids) < cap:
             cursor.execute(

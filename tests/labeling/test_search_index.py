@@ -238,6 +238,37 @@ def test_many_small_indexes_become_one_while_the_parts_are_searched():
     assert len(word_search.any_of("common", cap=100)) == 30
 
 
+@pytest.mark.usefixtures("own_indexes")
+def test_small_indexes_are_not_merged_across_one_that_an_import_still_fills():
+    job = jobs.create_job(Job.Kind.IMPORT)
+    for n in range(search_building.MERGE_FROM + 2):
+        row = make_import(imported=3, job=job if n == 4 else None)
+        add(3, segment=search_index.open_segment(row), import_id=row.pk)
+    build()
+    assert [(i.first_segment, i.last_segment, i.state) for i in SearchIndex.objects.all()] == [
+        (1, 4, State.READY),
+        (5, 5, State.WAITING),
+        (6, 10, State.READY),
+    ]
+    assert bounds() == [id_range(1, 4), (0, MAX_ID), id_range(6, 10)]
+
+
+@pytest.mark.usefixtures("own_indexes")
+def test_an_index_that_an_import_writes_into_meanwhile_has_open_bounds(monkeypatch):
+    row = make_import(imported=3, job=jobs.create_job(Job.Kind.IMPORT))
+    Job.objects.update(state=Job.State.FAILED)
+    add(3, segment=search_index.open_segment(row), import_id=row.pk)
+    renew = search_building._renew_statistics
+
+    def go_on(*args, **kwargs) -> None:  # somebody lets the import go on just now
+        Job.objects.filter(pk=row.job_id).update(state=Job.State.RUNNING)
+        renew(*args, **kwargs)
+
+    monkeypatch.setattr(search_building, "_renew_statistics", go_on)
+    build()
+    assert bounds() == [(0, MAX_ID)]
+
+
 @pytest.mark.django_db
 def test_an_index_that_replaces_others_hides_nothing_while_it_is_built():
     SearchIndex.objects.create(first_segment=1, last_segment=1, tweets=5, state=State.READY)

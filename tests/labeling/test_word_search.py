@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from labeling import tweets, word_search
+from labeling import search_index, tweets, word_search
 from labeling.annotation import annotate
 from labeling.models import ReviewItem, SearchIndex, Source, Tweet, Verdict
 from labeling.tweets import LabelState, Wanted
@@ -213,7 +213,91 @@ def test_the_page_says_how_far_it_looked_and_goes_on_from_there(client_of, analy
     ],
 )
 def test_letters_that_a_text_must_have(words, letters):
-    assert word_search._letters_of(words) == letters
+    query = word_search._Query.of(words)
+    assert (query.letters, query.is_any) == letters
+
+
+@pytest.mark.parametrize(
+    ("words", "is_selective"),
+    [
+        ("pill", True),
+        ("er", False),
+        ("er pill", True),
+        ("er or pill", False),
+        ("adicción", False),
+        ("gun or pill", True),
+    ],
+)
+def test_letters_that_most_texts_have_pass_over_few(words, is_selective):
+    query = word_search._Query.of(words)
+    assert query.is_selective is is_selective
+    assert (query.reading < word_search.TAKING_APART) is is_selective
+
+
+def test_a_phrase_costs_a_look_at_every_text_that_has_its_words():
+    assert word_search._Query.of('"no script"').asking > word_search._Query.of("no script").asking
+    assert not word_search._Query.of("a<b").has_phrase
+
+
+def test_no_label_and_a_verdict_fit_no_tweet(client_of, analyst, corpus):
+    client = client_of(analyst)
+    for query in (
+        "label=none&verdict=da",
+        "label=none&origin=analyst&q=pill",
+        "label=none&verdict=nda&source=general",
+    ):
+        answer = client.get(f"/tweets/?{query}")
+        assert answer.status_code == 200
+        assert "No tweet fits" in answer.content.decode()
+
+
+@pytest.mark.parametrize("small_ones", [0, 2, 9], ids=["none", "some", "a page of them"])
+def test_a_common_word_is_looked_for_below_the_tweets_that_wait_for_their_index(small_ones, monkeypatch):
+    """They are the newest, and may be millions: a window would end among them."""
+    old = [make_tweet("pill", search_segment=1).pk for _ in range(20)]
+    index(1, 1)
+    for _ in range(30):
+        make_tweet("pill", search_segment=2)
+    index(2, 2, state="waiting")
+    new = [make_tweet("pill").pk for _ in range(small_ones)]
+    for name, value in (READ | {"READ_AT_MOST": 10, "ASK_AT_MOST": -1}).items():
+        monkeypatch.setattr(word_search, name, value)
+    monkeypatch.setattr(tweets, "PAGE_SIZE", 7)
+    with CaptureQueriesContext(connection) as queries:
+        first = tweets.find(Wanted(q="pill"))
+    assert [tweet.pk for tweet in first.tweets] == sorted(old + new, reverse=True)[:7]
+    assert all_pages(Wanted(q="pill")) == sorted(old + new, reverse=True)
+    assert small_ones > 7 or any("strpos" in query["sql"] for query in queries)
+
+
+def test_the_last_page_of_a_search_that_finds_no_more_leads_back(client_of, analyst, monkeypatch):
+    found = make_tweet("pill").pk
+    for _ in range(6):
+        make_tweet("nothing")
+    first, last = Tweet.objects.earliest("pk").pk, Tweet.objects.latest("pk").pk
+    client = client_of(analyst)
+    below = client.get(f"/tweets/?q=pill&after={first}")
+    assert "No further tweet fits." in below.content.decode()
+    back = client.get("/tweets/" + below.context["newer"])
+    assert [tweet.pk for tweet, _ in back.context["rows"]] == [found]
+    above = client.get(f"/tweets/?q=pill&before={found}")
+    assert "No further tweet fits." in above.content.decode()
+    back = client.get("/tweets/" + above.context["older"])
+    assert [tweet.pk for tweet, _ in back.context["rows"]] == [found]
+    assert last > first
+
+
+def test_upwards_it_is_the_other_button_that_looks_on(client_of, analyst, monkeypatch):
+    for _ in range(20):
+        make_tweet("nothing")
+    newest = make_tweet("pill")
+    for name, value in (READ | {"READ_AT_MOST": 12, "ASK_AT_MOST": -1}).items():
+        monkeypatch.setattr(word_search, name, value)
+    client = client_of(analyst)
+    page = client.get("/tweets/?q=pill&before=0")
+    assert re.search(r'rel="prev">Look on<', page.content.decode())
+    assert re.search(r'rel="next">Older<', page.content.decode())
+    assert [t.pk for t, _ in client.get("/tweets/" + page.context["newer"]).context["rows"]] == [newest.pk]
 
 
 @pytest.mark.parametrize(
@@ -240,9 +324,9 @@ def test_the_planner_reads_texts_in_their_order_and_only_to_the_window(monkeypat
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE labeling_tweet")
     monkeypatch.setattr(word_search, "READ_AT_MOST", 100)
-    reading = word_search._Reading.of("pill", word_search.parts())
+    query = word_search._Query.of("pill")
     with CaptureQueriesContext(connection) as queries:
-        result = reading.find(Listing(Tweet.objects.all()), 51)
+        result = word_search._read(Listing(Tweet.objects.all()), query, search_index.searched(), 51)
     assert result.ids == []
     assert result.end == Tweet.objects.order_by("-id")[99].pk
     (statement,) = [query["sql"] for query in queries if "strpos" in query["sql"]]
