@@ -31,11 +31,12 @@ from labeling.search_index import VECTOR, WORDS, Part, Searched, searched
 READ_AT_MOST = 40_000  # texts of one page, where most of them are passed over by a look for the bare letters
 READ_SLOWLY = 6_000  # where PostgreSQL has to take most of them apart
 EXACT_BELOW = 50_000  # tweets of the largest index: counts are exact, and nothing takes long
-ASK_AT_MOST = 100_000  # matches in one index that are read and sorted
-FEW = 20_000  # matches that are looked up one by one
-COMMON = 10 * FEW  # by the estimate, which takes a rare word for one in some thousands: certainly not few
-# Microseconds. Of a text that is read, by its letters or taken apart; of a match that an index lists.
-READING, TAKING_APART, ASKING = 3.0, 30.0, 2.0
+ASK_AT_MOST = 30_000  # matches in one index that are read and sorted
+FEW = 5_000  # matches that are looked up one by one
+COMMON = 100_000  # by the estimate, which takes a rare word for one in some thousands: certainly not few
+# Microseconds. Of a text that is read, by its letters or taken apart; of a match that an index lists, which lies
+# anywhere: 2 from PostgreSQL's buffers, 10 and more from further away. The newest texts are always near.
+READING, TAKING_APART, ASKING = 3.0, 30.0, 8.0
 LEXEME = r"'((?:[^']|'')*)'"  # a word, as PostgreSQL writes queries down
 EXCLUDED = r"!\( .*? \)|!'(?:[^']|'')*'"
 TWEET = "labeling_tweet."  # as Django calls the table in its queries
