@@ -17,7 +17,7 @@ from labeling.models import Import, Job, SearchIndex, Tweet
 from labeling.models.tweets import MAX_ID
 
 # Rows of an import that go into segment 0, at four times the cost of the row itself; the others wait for an index of
-# their own. To build one reads every tweet twice: where there are many, more rows go into segment 0.
+# their own. To build one reads every tweet three times: where there are many, more rows go into segment 0.
 SEGMENT_AFTER = 10_000
 SEGMENT_SHARE = 200
 # Tweets of one index. Smaller ones are ready sooner, and a common word needs but one of them; more take more disk.
