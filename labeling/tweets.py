@@ -77,7 +77,8 @@ def find(wanted: Wanted, *, after: int | None = None, before: int | None = None)
     if wanted.q:
         found = word_search.find(listing, wanted.q, page=PAGE_SIZE, most=most)
     else:
-        found = Found(list(listing.walk(most)), most)
+        walked = list(listing.walk(most))
+        found = Found(walked, has_more=len(walked) == most)
     ids = found.ids[:PAGE_SIZE]
     further = ids[-1] if len(found.ids) > PAGE_SIZE else found.end  # None: nothing is left in this direction
     # Back from an empty page: the tweet itself from which it began may be the next one.
@@ -90,10 +91,16 @@ def find(wanted: Wanted, *, after: int | None = None, before: int | None = None)
         tweets=[tweets[pk] for pk in ids if pk in tweets],
         newer=further if upwards else back,
         older=back if upwards else further,
-        count=min(len(found.ids), found.most - 1) if is_first else None,
-        count_is_capped=found.end is not None or len(found.ids) == found.most,
+        count=_at_least(found) if is_first else None,
+        count_is_capped=found.has_more or found.end is not None,
         looked_to=found.end if len(found.ids) <= PAGE_SIZE else None,
     )
+
+
+def _at_least(found: Found) -> int:
+    """How many there are; where there may be more, rounded down to whole pages."""
+    n = min(len(found.ids), COUNT_CAP)
+    return n - n % PAGE_SIZE if found.has_more and n > PAGE_SIZE else n
 
 
 def _rows(wanted: Wanted) -> QuerySet[Any]:

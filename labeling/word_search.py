@@ -29,6 +29,7 @@ from labeling.models.tweets import MAX_ID
 from labeling.search_index import VECTOR, WORDS, Part, Searched, searched
 
 READ_AT_MOST = 40_000  # texts of one page, where most of them are passed over by a look for the bare letters
+READ_SCATTERED = 10_000  # where they do not lie beside each other, as those of labels
 READ_SLOWLY = 6_000  # where PostgreSQL has to take most of them apart
 EXACT_BELOW = 50_000  # tweets of the largest index: counts are exact, and nothing takes long
 ASK_AT_MOST = 30_000  # matches in one index that are read and sorted
@@ -36,7 +37,7 @@ FEW = 5_000  # matches that are looked up one by one
 COMMON = 100_000  # by the estimate, which takes a rare word for one in some thousands: certainly not few
 # Microseconds. Of a text that is read, by its letters or taken apart; of a match that an index lists, which lies
 # anywhere: 2 from PostgreSQL's buffers, 10 and more from further away. The newest texts are always near.
-READING, TAKING_APART, ASKING = 3.0, 30.0, 8.0
+READING, TAKING_APART, ASKING = 3.0, 30.0, 5.0
 LEXEME = r"'((?:[^']|'')*)'"  # a word, as PostgreSQL writes queries down
 EXCLUDED = r"!\( .*? \)|!'(?:[^']|'')*'"
 TWEET = "labeling_tweet."  # as Django calls the table in its queries
@@ -90,8 +91,8 @@ class Listing:
 @dataclass(frozen=True)
 class Found:
     ids: list[int]  # in the order of the listing
-    most: int  # at so many it was content, and more may match
-    end: int | None = None  # the tweet at which it gave up, and more may match beyond; None: it did not
+    has_more: bool = False  # there may be more, for nobody looked
+    end: int | None = None  # the tweet at which it gave up before the page was full; None: it did not
 
 
 def find(listing: Listing, words: str, *, page: int, most: int) -> Found:
@@ -101,20 +102,20 @@ def find(listing: Listing, words: str, *, page: int, most: int) -> Found:
     """
     indexes, query = searched(), _Query.of(words)
     share = _share(words, indexes.tweets)
-    matches, of_one = (
-        share * indexes.tweets,
-        share * indexes.largest,
-    )  # about how many: in all, and in one index
+    matches, of_one = share * indexes.tweets, share * indexes.largest  # about how many: in all, in one index
     if listing.is_small:
         few = any_of(words, cap=FEW + 1) if matches * query.asking < COMMON * ASKING else None
         if few is not None and len(few) <= FEW:
-            return Found(list(listing.among(few).ids()[:most]), most)
+            ids = list(listing.among(few).ids()[:most])
+            return Found(ids, has_more=len(ids) == most)
         return _read(listing, query, indexes, page + 1)
-    if indexes.largest > EXACT_BELOW and page / share * query.reading < of_one * query.asking:
+    if indexes.largest <= EXACT_BELOW:
+        return _ask(listing, words, indexes.parts, enough=most, most=most)
+    if page / share * query.reading < of_one * query.asking:
         found = _read_indexed(listing, query, indexes, page + 1)
         if found.end is None or of_one * query.asking > ASK_AT_MOST * ASKING:
             return found
-    return Found(_ask(listing, words, indexes.parts, most), most)
+    return _ask(listing, words, indexes.parts, enough=page + 1, most=most)
 
 
 @dataclass(frozen=True)
@@ -178,16 +179,18 @@ def _read_indexed(listing: Listing, query: _Query, indexes: Searched, most: int)
     if not indexes.waits or newest is None or listing.upwards or (listing.start or MAX_ID) <= newest + 1:
         return _read(listing, query, indexes, most)
     above = listing.that(f"{TWEET}id > %s", [newest])
-    added = _ask(above, query.words, indexes.parts[:1], most)
-    if len(added) == most:
-        return Found(added, most)
-    rest = _read(replace(listing, start=newest + 1), query, indexes, most - len(added))
-    return Found([*added, *rest.ids], most, rest.end)
+    added = _ask(above, query.words, indexes.parts[:1], enough=most, most=most)
+    if added.has_more:
+        return added
+    rest = _read(replace(listing, start=newest + 1), query, indexes, most - len(added.ids))
+    return replace(rest, ids=[*added.ids, *rest.ids])
 
 
 def _read(listing: Listing, query: _Query, indexes: Searched, most: int) -> Found:
     """Up to `most` of a window, by the texts themselves."""
     window = READ_AT_MOST if query.is_selective else READ_SLOWLY
+    if listing.rows.model is not Tweet:
+        window = min(window, READ_SCATTERED)
     candidates, values = listing.walk(window).query.sql_with_params()
     condition, parameters = query.condition(indexes)
     with connection.cursor() as cursor:
@@ -200,12 +203,12 @@ def _read(listing: Listing, query: _Query, indexes: Searched, most: int) -> Foun
         )
         found = [int(row[0]) for row in cursor.fetchall()]
     if len(found) == most:
-        return Found(found, most)
-    return Found(found, most, end=next(iter(listing.walk(window)[window - 1 : window]), None))
+        return Found(found, has_more=True)
+    return Found(found, end=next(iter(listing.walk(window)[window - 1 : window]), None))
 
 
-def _ask(listing: Listing, words: str, parts: list[Part], most: int) -> list[int]:
-    """The indexes, one after another, until no tweet of another one can come before those that are found."""
+def _ask(listing: Listing, words: str, parts: list[Part], *, enough: int, most: int) -> Found:
+    """The indexes, the nearest first, until no tweet of another one can come before `enough` that are found."""
     up = listing.upwards
     left = [part for part in parts if _may_hold(part, listing)]
     left.sort(key=lambda part: part.first_id if up else -part.last_id)
@@ -220,10 +223,9 @@ def _ask(listing: Listing, words: str, parts: list[Part], most: int) -> list[int
             found += holds.ids()[:most]
             bounds = [other.first_id if up else other.last_id for other in left]
             settled = [i for i in found if all(i < bound if up else i > bound for bound in bounds)]
-            if len(settled) >= most:
-                found = settled
-                break
-    return sorted(found, reverse=not up)[:most]
+            if left and len(settled) >= enough:
+                return Found(sorted(settled, reverse=not up)[:most], has_more=True)
+    return Found(sorted(found, reverse=not up)[:most], has_more=len(found) >= most)
 
 
 def _may_hold(part: Part, listing: Listing) -> bool:
@@ -276,12 +278,16 @@ def expected_rows(sql: str, values: list[Any]) -> int:
 
 @contextmanager
 def _without(*ways: str) -> Iterator[Any]:
-    """A cursor whose planner does without these ways to read a table, in a transaction."""
+    """A cursor whose planner does without these ways to read a table, in a transaction.
+
+    And without parallel workers, which take 5 ms to start, where an index is read in a tenth of that.
+    """
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("; ".join(f"SET LOCAL enable_{way} = off" for way in ways))
+        settings = [f"SET LOCAL enable_{way} = " for way in ways]
+        cursor.execute("off; ".join(settings) + "off; SET LOCAL max_parallel_workers_per_gather = 0")
         yield cursor
         # For what follows in an outer transaction.
-        cursor.execute("; ".join(f"SET LOCAL enable_{way} = on" for way in ways))
+        cursor.execute("on; ".join(settings) + "on; SET LOCAL max_parallel_workers_per_gather TO DEFAULT")
 
 
 def only_excludes(words: str) -> bool:

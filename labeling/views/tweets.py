@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import django_filters
@@ -14,6 +15,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 from labeling import access, near_copies, review, tweets, word_search
@@ -101,7 +103,7 @@ def tweet_list(request: HttpRequest) -> HttpResponse:
     context = {
         "filters": filters,
         "page": page,
-        "rows": [(tweet, label_of(tweet, tags)) for tweet in page.tweets],
+        "rows": lines_of(page.tweets, tags),
         "count": _count(page),
         "is_filtered": any(request.GET.get(name) for name in filters.filters),
         "newer": with_place(request.GET, before=page.newer),
@@ -129,6 +131,37 @@ def with_place(parameters: QueryDict, *, after: int | None = None, before: int |
     if before is not None:
         query["before"] = str(before)
     return f"?{query.urlencode()}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A tweet as a table of tweets writes it down. Prepared here: fifty rows of template filters and tags cost 10 ms."""
+
+    tweet: Tweet
+    label: Judgement | None
+    url: str
+    source: str
+    posted_on: str
+
+
+def lines_of(found: Iterable[Tweet], tags: Mapping[int, Tag]) -> list[Line]:
+    """Of tweets with their labels."""
+    url = reverse("labeling:tweet-detail", args=[0])
+    return [
+        Line(
+            tweet=tweet,
+            label=label_of(tweet, tags),
+            url=url.replace("/0/", f"/{tweet.pk}/"),
+            source=Source(tweet.source).label,
+            posted_on=_day(tweet.posted_at),
+        )
+        for tweet in found
+    ]
+
+
+def _day(moment: datetime | None) -> str:
+    local = moment and timezone.localtime(moment)
+    return f"{local.day} {local:%b %Y}" if local else "–"
 
 
 # What a label or an annotation says, for templates --------------------------------------------------------
@@ -261,7 +294,7 @@ def tweet_copies(request: HttpRequest, pk: int) -> HttpResponse:
     tags = Tag.objects.in_bulk()
     context = {
         "tweet": tweet,
-        "rows": [(copy, label_of(copy, tags)) for copy in rows[: tweets.PAGE_SIZE]],
+        "rows": lines_of(rows[: tweets.PAGE_SIZE], tags),
         "after": after,
         "next_after": rows[tweets.PAGE_SIZE - 1].pk if len(rows) > tweets.PAGE_SIZE else None,
     }

@@ -26,7 +26,7 @@ def page_of(tweet, **query) -> str:
 
 
 def texts(response) -> list[str]:
-    return [tweet.text for tweet, _ in response.context["rows"]]
+    return [line.tweet.text for line in response.context["rows"]]
 
 
 # Access ---------------------------------------------------------------------------------------------------
@@ -325,9 +325,9 @@ def test_near_copies_are_counted_and_listed_page_by_page(client_of, analyst, mon
     assert address in page
     assert "3 near copies" in page
     first = client.get(address)
-    assert [copy for copy, _ in first.context["rows"]] == copies[:2]
+    assert [line.tweet for line in first.context["rows"]] == copies[:2]
     second = client.get(f"{address}?after={first.context['next_after']}")
-    assert [copy for copy, _ in second.context["rows"]] == copies[2:]
+    assert [line.tweet for line in second.context["rows"]] == copies[2:]
     assert second.context["next_after"] is None
     assert "have not been compared with each other yet" in first.text
 
