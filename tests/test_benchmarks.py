@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import corpus, scale, scale_table
+from benchmarks import corpus, pages_growth, scale, scale_table
 from tests.services.conftest import servers_of, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -153,3 +153,22 @@ def test_a_small_corpus_goes_through_training_scoring_and_an_addition(folder):
     assert 7_000 < steps["score_two"]["tweets"] <= 7_500
     assert steps["disk"]["relations"]
     assert steps["add"]["visible_seconds"] > 0
+
+
+def test_pages_of_two_sizes_are_compared_by_the_better_run_of_each(tmp_path, monkeypatch, capsys):
+    def written(name: str, **p95: float) -> str:
+        file = tmp_path / name
+        common = {"p50_ms": 1.0, "full_pages": 3, "requests": 40}
+        file.write_text(json.dumps({"pages": {page: {"p95_ms": ms, **common} for page, ms in p95.items()}}))
+        return str(file)
+
+    small = [written("a", home=30, list=10), written("b", home=20, list=11)]
+    large = [written("c", home=31, list=14, new=5), written("d", home=40, list=20)]
+    monkeypatch.setattr("sys.argv", ["pages_growth.py", "--small", *small, "--large", *large])
+    pages_growth.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert "20.0 → 31.0" in lines[1]
+    assert "1.55×" in lines[1]
+    assert lines[1].endswith("MISSED")
+    assert "1.40×" in lines[2]
+    assert lines[-1] == "1 of 2 take at most 1.5 × as long at p95"
