@@ -29,9 +29,8 @@ PAGE_SIZE = 50
 COUNT_UP_TO = 1_000  # counts are exact up to here, then "1,000+"
 FEW = 5_000  # listed tweets that are sooner looked at one by one than counted in another way
 STATE_UP_TO = 3_000  # a label state with fewer tweets bounds the work
-SORTED_UP_TO = (
-    60_000  # listed tweets in a range of dates, or with some words, that are all read and sorted: .7 µs each
-)
+# Listed tweets in a range of dates, or with some words, that are all read and sorted: .7 µs each.
+SORTED_UP_TO = 60_000
 RARE_SOURCE = 0.05  # share of the flagged tweets below which a source bounds more than a tag
 LOOKUP_WINDOWS = (
     2_000,
@@ -186,8 +185,8 @@ def _count(found: int, *, is_complete: bool) -> tuple[int, bool]:
 
 
 def choose_start(version: ModelVersion, filters: Filters) -> Plan:
-    """The planner. In order of preference: few tweets with the words or in the dates, few of a label state, a number
-    of the first that can be sorted, a tag's own index, the walk along the risks."""
+    """The planner. In order of preference: few tweets with the words or in the dates, few of a label state, a tag that
+    fewer tweets have, what words or dates leave if it can be sorted, the walk along the risks."""
     bound = min(_listed_in(version, filters), _having(version, filters.q))
     plan = Plan(Start.LIST)
     if bound > FEW and filters.state and _is_rare(filters.state):
@@ -355,7 +354,7 @@ def _carried(filters: Filters, table: str) -> _Sql:
         sql.add(f"{table}.source = %s", filters.source)
     if filters.date_from:
         sql.add(f"{table}.posted_at >= %s", _midnight(filters.date_from))
-    if filters.date_to:
+    if filters.date_to and filters.date_to < date.max:
         sql.add(f"{table}.posted_at < %s", _midnight(filters.date_to + timedelta(days=1)))
     if filters.q:
         sql.add(f"{table}.words @@ {WORDS}", filters.q)

@@ -37,6 +37,7 @@ def work(job: Job, progress: Progress) -> None:
     """File small additions, renew the statistics, build the indexes that wait, merge small ones. Safe to repeat."""
     with _Session(progress) as session:
         _take_up(session)
+        _close_bounds(session)
         progress.report(stage="Filing small additions")
         session.run("SELECT gin_clean_pending_list(%s::regclass)", [SMALL_ADDITIONS])
         waiting = [index for index in search_index.ready_to_build() if not _forget_empty(index)]
@@ -183,8 +184,15 @@ def _build(index: SearchIndex, session: _Session, progress: Progress, *, done: i
         )
 
 
+def _close_bounds(session: _Session) -> None:
+    """Measure those again that an import was still writing into when they were built."""
+    for index in SearchIndex.objects.filter(state=State.READY, last_id=MAX_ID):
+        first_id, last_id = _bounds(index, session)
+        SearchIndex.objects.filter(pk=index.pk).update(first_id=first_id, last_id=last_id)
+
+
 def _bounds(index: SearchIndex, session: _Session) -> tuple[int, int]:
-    """Ids between which its tweets lie. Open ends where an import writes into it: it was gone on with meanwhile."""
+    """Ids between which its tweets lie. Open ends where a last batch may still come: its import was gone on with."""
     parts = _parts_of(index)
     if parts:
         return min(part.first_id for part in parts), max(part.last_id for part in parts)

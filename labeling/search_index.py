@@ -174,7 +174,7 @@ class Coverage:
 
 
 def coverage() -> Coverage | None:
-    """None: everything is indexed. One query then, three otherwise."""
+    """None: everything is indexed. One query then, a few otherwise."""
     missing = _missing(list(SearchIndex.objects.all()))
     if not missing:
         return None

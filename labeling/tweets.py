@@ -55,9 +55,8 @@ class Page:
     older: int | None  # ?after= of the page behind
     count: int | None = None  # None on later pages, which would count it again
     count_is_capped: bool = False  # there may be more
-    looked_to: int | None = (
-        None  # the tweet at which the look for words ended; what lies beyond may match too
-    )
+    # The tweet at which the look for words ended; what lies beyond may match too.
+    looked_to: int | None = None
 
 
 def find(wanted: Wanted, *, after: int | None = None, before: int | None = None) -> Page:
@@ -82,7 +81,7 @@ def find(wanted: Wanted, *, after: int | None = None, before: int | None = None)
     ids = found.ids[:PAGE_SIZE]
     further = ids[-1] if len(found.ids) > PAGE_SIZE else found.end  # None: nothing is left in this direction
     # Back from an empty page: the tweet itself from which it began may be the next one.
-    back = None if after is None else (ids[0] if ids else after - 1)
+    back = None if after is None else (ids[0] if ids else max(after - 1, 0))
     if before is not None:
         ids.reverse()
         back = ids[-1] if ids else min(before + 1, MAX_ID)

@@ -25,11 +25,13 @@ from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
 
 from labeling.models import Tweet
-from labeling.models.tweets import MAX_ID
 from labeling.search_index import VECTOR, WORDS, Part, Searched, searched
 
 READ_AT_MOST = 40_000  # texts of one page, where most of them are passed over by a look for the bare letters
-READ_SCATTERED = 10_000  # where they do not lie beside each other, as those of labels
+SCATTERED = (
+    1_000,
+    10_000,
+)  # where they do not lie beside each other, as those of labels: at first, and in all
 READ_SLOWLY = 6_000  # where PostgreSQL has to take most of them apart
 EXACT_BELOW = 50_000  # tweets of the largest index: counts are exact, and nothing takes long
 ASK_AT_MOST = 30_000  # matches in one index that are read and sorted
@@ -54,9 +56,8 @@ class Listing:
     start: int | None = None  # the place, itself left out
     upwards: bool = False  # towards newer tweets
     is_small: bool = False  # far fewer rows than there are tweets
-    in_order: QuerySet[Any] | None = (
-        None  # the same rows, for a walk in their order; None: no other way is quicker
-    )
+    # The same rows, for a walk in their order; None: no other way is quicker.
+    in_order: QuerySet[Any] | None = None
 
     @property
     def column(self) -> str:
@@ -82,7 +83,8 @@ class Listing:
 
     def that(self, condition: str, values: Sequence[Any]) -> Listing:
         sql = RawSQL(condition, values, output_field=BooleanField())  # noqa: S611 - values are parameters
-        return replace(self, rows=self.rows.filter(sql))
+        in_order = None if self.in_order is None else self.in_order.filter(sql)
+        return replace(self, rows=self.rows.filter(sql), in_order=in_order)
 
 
 # Finding --------------------------------------------------------------------------------------------------
@@ -108,7 +110,8 @@ def find(listing: Listing, words: str, *, page: int, most: int) -> Found:
         if few is not None and len(few) <= FEW:
             ids = list(listing.among(few).ids()[:most])
             return Found(ids, has_more=len(ids) == most)
-        return _read(listing, query, indexes, page + 1)
+        reads = _read if listing.rows.model is Tweet else _read_scattered
+        return reads(listing, query, indexes, page + 1)
     if indexes.largest <= EXACT_BELOW:
         return _ask(listing, words, indexes.parts, enough=most, most=most)
     if page / share * query.reading < of_one * query.asking:
@@ -174,37 +177,72 @@ class _Query:
 
 
 def _read_indexed(listing: Listing, query: _Query, indexes: Searched, most: int) -> Found:
-    """As _read(); but past the tweets of a large import that waits for its index, which may be millions."""
-    newest = indexes.newest_id
-    if not indexes.waits or newest is None or listing.upwards or (listing.start or MAX_ID) <= newest + 1:
+    """As _read(); but without the tweets of large imports that wait for their index, which may be millions.
+
+    They are newer than those that have one. Among them lie small additions, which are asked for.
+    """
+    newest, up = indexes.newest_id, listing.upwards
+    if not indexes.waits:
         return _read(listing, query, indexes, most)
-    above = listing.that(f"{TWEET}id > %s", [newest])
-    added = _ask(above, query.words, indexes.parts[:1], enough=most, most=most)
-    if added.has_more:
-        return added
-    rest = _read(replace(listing, start=newest + 1), query, indexes, most - len(added.ids))
-    return replace(rest, ids=[*added.ids, *rest.ids])
+    indexed = listing.that(f"{TWEET}id <= %s", [newest or 0])
+    additions = listing.that(f"{TWEET}id > %s", [newest or 0])
+
+    def read(most: int) -> Found:
+        return _read(indexed, query, indexes, most) if newest else Found([])
+
+    def ask(most: int) -> Found:
+        return _ask(additions, query.words, indexes.parts[:1], enough=most, most=most)
+
+    near, far = (read, ask) if up else (ask, read)
+    found = near(most)
+    if found.has_more or found.end is not None:
+        return found
+    rest = far(most - len(found.ids))
+    return replace(rest, ids=[*found.ids, *rest.ids])
 
 
 def _read(listing: Listing, query: _Query, indexes: Searched, most: int) -> Found:
-    """Up to `most` of a window, by the texts themselves."""
+    """Up to `most` of a window, by the texts themselves, one after another until there are enough."""
     window = READ_AT_MOST if query.is_selective else READ_SLOWLY
-    if listing.rows.model is not Tweet:
-        window = min(window, READ_SCATTERED)
     candidates, values = listing.walk(window).query.sql_with_params()
     condition, parameters = query.condition(indexes)
     with connection.cursor() as cursor:
-        # One text after another: the planner would rather ask the indexes for all that they have.
+        # By the key of each: the planner would rather ask the indexes for all that they have.
         cursor.execute(
             f"SELECT c.id FROM ({candidates}) c (id) CROSS JOIN LATERAL"  # noqa: S608
             " (SELECT text, search_segment FROM labeling_tweet WHERE id = c.id OFFSET 0) t"
-            f" WHERE {condition} ORDER BY c.id {'ASC' if listing.upwards else 'DESC'} LIMIT %s",
+            f" WHERE {condition} ORDER BY c.id {_way(listing)} LIMIT %s",
             [*values, *parameters, most],
         )
         found = [int(row[0]) for row in cursor.fetchall()]
     if len(found) == most:
         return Found(found, has_more=True)
     return Found(found, end=next(iter(listing.walk(window)[window - 1 : window]), None))
+
+
+def _read_scattered(listing: Listing, query: _Query, indexes: Searched, most: int) -> Found:
+    """As _read(), where the texts do not lie beside each other: many at once, so that PostgreSQL reads ahead."""
+    first, window = SCATTERED
+    window = window if query.is_selective else min(window, READ_SLOWLY)
+    ids = list(listing.walk(window))
+    condition, parameters = query.condition(indexes)
+    found: list[int] = []
+    for some in (ids[:first], ids[first:]):
+        if some and len(found) < most:
+            with _without("seqscan", "indexscan") as cursor:
+                cursor.execute(
+                    "SELECT t.id FROM labeling_tweet t WHERE t.id = ANY(ARRAY(SELECT unnest(%s::bigint[])))"  # noqa: S608
+                    f" AND {condition} ORDER BY t.id {_way(listing)} LIMIT %s",
+                    [some, *parameters, most - len(found)],
+                )
+                found += [int(row[0]) for row in cursor.fetchall()]
+    if len(found) == most:
+        return Found(found, has_more=True)
+    return Found(found, end=ids[-1] if len(ids) == window else None)
+
+
+def _way(listing: Listing) -> str:
+    return "ASC" if listing.upwards else "DESC"
 
 
 def _ask(listing: Listing, words: str, parts: list[Part], *, enough: int, most: int) -> Found:
@@ -283,11 +321,11 @@ def _without(*ways: str) -> Iterator[Any]:
     And without parallel workers, which take 5 ms to start, where an index is read in a tenth of that.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        settings = [f"SET LOCAL enable_{way} = " for way in ways]
-        cursor.execute("off; ".join(settings) + "off; SET LOCAL max_parallel_workers_per_gather = 0")
+        off = [f"enable_{way} = off" for way in ways] + ["max_parallel_workers_per_gather = 0"]
+        on = [f"enable_{way} = on" for way in ways] + ["max_parallel_workers_per_gather TO DEFAULT"]
+        cursor.execute("; ".join(f"SET LOCAL {setting}" for setting in off))
         yield cursor
-        # For what follows in an outer transaction.
-        cursor.execute("on; ".join(settings) + "on; SET LOCAL max_parallel_workers_per_gather TO DEFAULT")
+        cursor.execute("; ".join(f"SET LOCAL {setting}" for setting in on))  # for an outer transaction
 
 
 def only_excludes(words: str) -> bool:

@@ -159,6 +159,7 @@ def test_words_that_were_not_computed_are_said_so(client, version: ModelVersion)
         ("min_risk=2", "Ensure this value is less than or equal to 1"),
         ("date_from=2026-02-30", "Enter a valid date"),
         ("date_from=2026-03-02&date_to=2026-03-01", "before the first one"),
+        ("date_from=0001-01-01&date_to=9999-12-31", "at or above"),
         ("tag=999999", "Select a valid choice"),
         ("q=-only", "Add a word to look for"),
         ("min_risk=0", "kept but not listed"),

@@ -264,9 +264,13 @@ def test_an_index_that_an_import_writes_into_meanwhile_has_open_bounds(monkeypat
         Job.objects.filter(pk=row.job_id).update(state=Job.State.RUNNING)
         renew(*args, **kwargs)
 
-    monkeypatch.setattr(search_building, "_renew_statistics", go_on)
-    build()
+    with monkeypatch.context() as patched:
+        patched.setattr(search_building, "_renew_statistics", go_on)
+        build()
     assert bounds() == [(0, MAX_ID)]
+    Job.objects.filter(pk=row.job_id).update(state=Job.State.DONE)
+    build()
+    assert bounds() == [id_range(1, 1)]
 
 
 @pytest.mark.django_db

@@ -120,6 +120,7 @@ def test_every_way_lists_the_same_tweets_page_by_page(costs, windows, corpus, mo
 def test_few_tweets_are_looked_through_as_well(few, corpus, monkeypatch):
     monkeypatch.setattr(word_search, "COMMON", few)
     monkeypatch.setattr(word_search, "READ_AT_MOST", 12)
+    monkeypatch.setattr(word_search, "SCATTERED", (5, 12))
     monkeypatch.setattr(tweets, "PAGE_SIZE", 4)
     in_review = {"reviewitem__state": "open"}
     for wanted, filters in (
@@ -267,7 +268,27 @@ def test_a_common_word_is_looked_for_below_the_tweets_that_wait_for_their_index(
         first = tweets.find(Wanted(q="pill"))
     assert [tweet.pk for tweet in first.tweets] == sorted(old + new, reverse=True)[:7]
     assert all_pages(Wanted(q="pill")) == sorted(old + new, reverse=True)
+    assert all_pages(Wanted(q="pill"), upwards=True) == sorted(old + new)
+    assert all_pages(Wanted(q="pill", label=LabelState.NONE)) == sorted(old + new, reverse=True)
     assert small_ones > 7 or any("strpos" in query["sql"] for query in queries)
+
+
+def test_while_nothing_but_small_additions_has_an_index_they_are_asked(monkeypatch):
+    old = make_tweet("pill").pk
+    for _ in range(30):
+        make_tweet("pill", search_segment=1)
+    index(1, 1, state="waiting")
+    for name, value in (READ | {"READ_AT_MOST": 10, "ASK_AT_MOST": -1}).items():
+        monkeypatch.setattr(word_search, name, value)
+    page = tweets.find(Wanted(q="pill"))
+    assert ([tweet.pk for tweet in page.tweets], page.older) == ([old], None)
+
+
+def test_there_is_nothing_after_the_first_tweet(client_of, analyst):
+    make_tweet("pill")
+    page = client_of(analyst).get("/tweets/?q=pill&after=0")
+    assert page.context["rows"] == []
+    assert client_of(analyst).get("/tweets/" + page.context["newer"]).status_code == 200
 
 
 def test_the_last_page_of_a_search_that_finds_no_more_leads_back(client_of, analyst, monkeypatch):
