@@ -21,7 +21,7 @@ from labeling.models.tweets import MAX_ID
 SEGMENT_AFTER = 10_000
 SEGMENT_SHARE = 200
 # Tweets of one index. Smaller ones are ready sooner, and a common word needs but one of them; more take more disk.
-SEGMENT_TWEETS = 5_000_000
+SEGMENT_TWEETS = 2_500_000
 SMALL_ADDITIONS = "tweet_search_0"
 VECTOR = "to_tsvector('tweet_text'::regconfig, COALESCE({alias}text, ''::text))"  # as the indexes have it
 WORDS = "websearch_to_tsquery('tweet_text'::regconfig, %s)"
