@@ -17,7 +17,7 @@ from labeling import search_index
 from labeling.jobs import Progress
 from labeling.models import Import, Job, SearchIndex
 from labeling.models.tweets import MAX_ID
-from labeling.search_index import SEGMENT_TWEETS, SMALL_ADDITIONS, VECTOR, State
+from labeling.search_index import SMALL_ADDITIONS, VECTOR, State
 
 LOCK_KEY = 7_241_002  # Postgres advisory lock: one builder at a time
 POLL_SECONDS = 0.5
@@ -239,14 +239,14 @@ def _share(phase: str, blocks: float, *, before: int, tweets: int, everything: i
 
 def _to_merge() -> list[list[SearchIndex]]:
     """Runs of neighbours that fit into one segment, when there are many small indexes. None spans one that waits."""
-    every = list(SearchIndex.objects.all())
-    small = [index for index in every if index.state == State.READY and index.tweets < SEGMENT_TWEETS / 2]
+    every, size = list(SearchIndex.objects.all()), search_index.segment_size()
+    small = [index for index in every if index.state == State.READY and index.tweets < size / 2]
     if len(small) <= MERGE_FROM:
         return []
     runs: list[list[SearchIndex]] = [[]]
     for index in every:
         is_ready = index.state == State.READY
-        if not is_ready or sum(other.tweets for other in runs[-1]) + index.tweets > SEGMENT_TWEETS:
+        if not is_ready or sum(other.tweets for other in runs[-1]) + index.tweets > size:
             runs.append([])
         if is_ready:
             runs[-1].append(index)

@@ -20,8 +20,10 @@ from labeling.models.tweets import MAX_ID
 # their own. To build one reads every tweet three times: where there are many, more rows go into segment 0.
 SEGMENT_AFTER = 10_000
 SEGMENT_SHARE = 200
-# Tweets of one index. Smaller ones are ready sooner, and a common word needs but one of them; more take more disk.
+# Tweets of one index. Smaller ones are ready sooner, and a page needs but the newest; but each is built by reading all
+# tweets, and a rare word asks all of them. So they grow with the corpus, to about so many.
 SEGMENT_TWEETS = 2_500_000
+SEGMENTS = 16
 SMALL_ADDITIONS = "tweet_search_0"
 VECTOR = "to_tsvector('tweet_text'::regconfig, COALESCE({alias}text, ''::text))"  # as the indexes have it
 WORDS = "websearch_to_tsquery('tweet_text'::regconfig, %s)"
@@ -37,10 +39,15 @@ def segment_after() -> int:
     return max(SEGMENT_AFTER, _last_id() // SEGMENT_SHARE)
 
 
+def segment_size() -> int:
+    """After how many tweets a segment is full."""
+    return max(SEGMENT_TWEETS, _last_id() // SEGMENTS)
+
+
 def open_segment(row: Import) -> int:
     """The segment for the later rows of an import. Call it before every batch."""
     opened = list(SearchIndex.objects.filter(import_row=row))
-    if opened and opened[-1].state == State.WAITING and tweets_in(opened[-1]) < SEGMENT_TWEETS:
+    if opened and opened[-1].state == State.WAITING and tweets_in(opened[-1]) < segment_size():
         return opened[-1].last_segment
     with transaction.atomic():
         for full in opened[-1:]:

@@ -130,6 +130,15 @@ def test_an_import_has_segments_of_its_own_one_after_the_other(monkeypatch):
 
 
 @pytest.mark.django_db
+def test_segments_grow_with_the_corpus_so_that_a_search_asks_few(monkeypatch):
+    assert search_index.segment_size() == search_index.SEGMENT_TWEETS
+    monkeypatch.setattr(search_index, "_last_id", lambda: 200_000_000)
+    assert search_index.segment_size() == 12_500_000
+    row = make_import(imported=3_000_000)
+    assert search_index.open_segment(row) == search_index.open_segment(row)
+
+
+@pytest.mark.django_db
 def test_the_more_tweets_there_are_the_larger_an_import_needs_no_index_of_its_own(monkeypatch):
     assert search_index.segment_after() == search_index.SEGMENT_AFTER
     monkeypatch.setattr(search_index, "_last_id", lambda: 20_000_000)
