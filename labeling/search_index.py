@@ -157,9 +157,11 @@ def _missing(indexes: list[SearchIndex]) -> list[SearchIndex]:
 def _about_tweets() -> int:
     """How many there are, by PostgreSQL's estimate; before the first one, by their ids."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT reltuples FROM pg_class WHERE oid = 'labeling_tweet'::regclass")
-        (estimate,) = cursor.fetchone()
-    return int(estimate) if estimate > 0 else _last_id()
+        cursor.execute(
+            "SELECT CASE WHEN reltuples > 0 THEN reltuples ELSE (SELECT coalesce(max(id), 0) FROM labeling_tweet) END"
+            " FROM pg_class WHERE oid = 'labeling_tweet'::regclass"
+        )
+        return int(cursor.fetchone()[0])
 
 
 def segment_condition(first: int, last: int, *, alias: str = "") -> str:

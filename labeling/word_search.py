@@ -102,8 +102,10 @@ def find(listing: Listing, words: str, *, page: int, most: int) -> Found:
 
     "quoted words" are a phrase, -word excludes.
     """
-    indexes, query = searched(), _Query.of(words)
-    share = _share(words, indexes.tweets)
+    indexes = searched()
+    if indexes.largest <= EXACT_BELOW and not listing.is_small:
+        return _ask(listing, words, indexes.parts, enough=most, most=most)
+    query, share = _Query.of(words), _share(words, indexes.tweets)
     matches, of_one = share * indexes.tweets, share * indexes.largest  # about how many: in all, in one index
     if listing.is_small:
         few = any_of(words, cap=FEW + 1) if matches * query.asking < COMMON * ASKING else None
@@ -112,8 +114,6 @@ def find(listing: Listing, words: str, *, page: int, most: int) -> Found:
             return Found(ids, has_more=len(ids) == most)
         reads = _read if listing.rows.model is Tweet else _read_scattered
         return reads(listing, query, indexes, page + 1)
-    if indexes.largest <= EXACT_BELOW:
-        return _ask(listing, words, indexes.parts, enough=most, most=most)
     if page / share * query.reading < of_one * query.asking:
         found = _read_indexed(listing, query, indexes, page + 1)
         if found.end is None or of_one * query.asking > ASK_AT_MOST * ASKING:

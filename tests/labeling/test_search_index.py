@@ -200,11 +200,12 @@ def test_a_search_knows_how_common_words_are_before_it_asks_a_new_index(monkeypa
     add(5, segment=search_index.open_segment(row := make_import(imported=5)), import_id=row.pk)
     told: list[str] = []
     run = search_building._Session.run
-    monkeypatch.setattr(
-        search_building._Session,
-        "run",
-        lambda self, sql, *a, **k: (told.append(sql), run(self, sql, *a, **k))[1],
-    )
+
+    def listen(self, sql, *values, **watch):
+        told.append(sql)
+        return run(self, sql, *values, **watch)
+
+    monkeypatch.setattr(search_building._Session, "run", listen)
     build()
     kinds = [sql.split()[0] for sql in told]
     assert kinds.index("ANALYZE") < kinds.index("CREATE")
@@ -264,20 +265,21 @@ def test_small_indexes_are_not_merged_across_one_that_an_import_still_fills():
 
 @pytest.mark.usefixtures("own_indexes")
 def test_an_index_that_an_import_writes_into_meanwhile_has_open_bounds(monkeypatch):
-    row = make_import(imported=3, job=jobs.create_job(Job.Kind.IMPORT))
+    job = jobs.create_job(Job.Kind.IMPORT)
+    row = make_import(imported=3, job=job)
     Job.objects.update(state=Job.State.FAILED)
     add(3, segment=search_index.open_segment(row), import_id=row.pk)
     renew = search_building._renew_statistics
 
     def go_on(*args, **kwargs) -> None:  # somebody lets the import go on just now
-        Job.objects.filter(pk=row.job_id).update(state=Job.State.RUNNING)
+        Job.objects.filter(pk=job.pk).update(state=Job.State.RUNNING)
         renew(*args, **kwargs)
 
     with monkeypatch.context() as patched:
         patched.setattr(search_building, "_renew_statistics", go_on)
         build()
     assert bounds() == [(0, MAX_ID)]
-    Job.objects.filter(pk=row.job_id).update(state=Job.State.DONE)
+    Job.objects.filter(pk=job.pk).update(state=Job.State.DONE)
     build()
     assert bounds() == [id_range(1, 1)]
 
