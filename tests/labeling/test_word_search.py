@@ -291,13 +291,12 @@ def test_there_is_nothing_after_the_first_tweet(client_of, analyst):
     assert client_of(analyst).get("/tweets/" + page.context["newer"]).status_code == 200
 
 
-def test_the_last_page_of_a_search_that_finds_no_more_leads_back(client_of, analyst, monkeypatch):
+def test_the_last_page_of_a_search_that_finds_no_more_leads_back(client_of, analyst):
     found = make_tweet("pill").pk
     for _ in range(6):
         make_tweet("nothing")
-    first, last = Tweet.objects.earliest("pk").pk, Tweet.objects.latest("pk").pk
     client = client_of(analyst)
-    below = client.get(f"/tweets/?q=pill&after={first}")
+    below = client.get(f"/tweets/?q=pill&after={found}")
     assert "No further tweet fits." in below.content.decode()
     back = client.get("/tweets/" + below.context["newer"])
     assert [line.tweet.pk for line in back.context["rows"]] == [found]
@@ -305,7 +304,6 @@ def test_the_last_page_of_a_search_that_finds_no_more_leads_back(client_of, anal
     assert "No further tweet fits." in above.content.decode()
     back = client.get("/tweets/" + above.context["older"])
     assert [line.tweet.pk for line in back.context["rows"]] == [found]
-    assert last > first
 
 
 def test_upwards_it_is_the_other_button_that_looks_on(client_of, analyst, monkeypatch):
