@@ -99,6 +99,8 @@ def test_pages_say_how_much_is_searched_while_something_is_missing(page, client_
     assert "are indexed" not in client.get(page).content.decode()
     SearchIndex.objects.create(first_segment=1, last_segment=1, tweets=1_200_000)
     assert "about 1.2 million wait for their index" in client.get(page).content.decode()
+    SearchIndex.objects.update(tweets=100_000)
+    assert "about 100,000 wait for their index" in client.get(page).content.decode()
     job = search_index.request()
     assert job is not None
     assert f'href="/jobs/{job.pk}/"' in client.get(page).content.decode()
