@@ -106,6 +106,8 @@ def _fall_silent(log: Path) -> None:
 
 
 def main() -> None:
+    # Whoever starts a keeper may block signals for itself; a server that inherits that cannot be asked to end.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     names = [name for name in sys.argv[1:] if name in SERVERS]
     try:
         keep(var_dir(), names, durable="--not-durable" not in sys.argv)

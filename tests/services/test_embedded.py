@@ -186,6 +186,19 @@ def test_as_root_in_a_closed_folder_the_data_goes_where_the_service_user_can(
         shutil.rmtree(folder)
 
 
+def test_servers_alone_end_in_order_when_they_are_asked_to(installation: Installation) -> None:
+    """`make services` blocks signals for itself: Valkey inherited that, and was killed after 20 seconds' wait."""
+    process = installation.start("-m", "tagger_site.embedded")
+    assert process.stdout
+    assert any(" are up: " in line for line in process.stdout)
+    log = installation.var / "log" / "valkey.log"
+    before = log.read_text().count("bye bye")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert log.read_text().count("bye bye") == before + 1
+
+
 @pytest.mark.parametrize("name", ["postgres", "valkey"])
 def test_a_killed_server_comes_back_with_its_data(installation: Installation, name: str) -> None:
     with held(installation):
