@@ -57,7 +57,8 @@ def make_corpus(
 
 
 def general() -> list[Tweet]:
-    return list(Tweet.objects.filter(source=Source.GENERAL))
+    """From the highest risk."""
+    return list(Tweet.objects.filter(source=Source.GENERAL).order_by("pk"))
 
 
 def number(tweet: Tweet) -> int:
@@ -308,7 +309,7 @@ def test_the_labels_serve_another_version_too(analyst):
     """It flags the even ones alone: the same labels say that it is better."""
     version = make_corpus(tweets=200)
     judge(audits.start(version, labels=200, user=None), analyst)
-    tweets = list(Tweet.objects.filter(source=Source.GENERAL))
+    tweets = general()
     later = make_version()
     version.refresh_from_db()
     ModelVersion.objects.update(is_active=False)
