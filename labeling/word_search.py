@@ -5,8 +5,8 @@ the one that its estimate of the cost says:
 
 - ask the indexes one after another, the newest first, until no older one can change the page;
 - read texts, the newest first, where a page of matches lies near;
-- where only few tweets come into question (labelled ones, open review items, specific tweets): look up the words, and
-  where they have too many matches, read the texts of those few.
+- where only few tweets come into question: of specific ones, ask the indexes that hold any; of labelled ones and open
+  review items, look up the words, and where they have too many matches, read the texts of those few.
 
 Reading stops after a window, and says how far it came; the next page goes on from there.
 """
@@ -24,13 +24,13 @@ from django.db import connection, transaction
 from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
 
-from labeling.models import Tweet
+from labeling.models import Source, Tweet
 from labeling.search_index import VECTOR, WORDS, Part, Searched, searched
 
 READ_AT_MOST = 40_000  # texts of one page, where most of them are passed over by a look for the bare letters
 SCATTERED = (
     1_000,
-    10_000,
+    5_000,
 )  # where they do not lie beside each other, as those of labels: at first, and in all
 READ_SLOWLY = 6_000  # where PostgreSQL has to take most of them apart
 EXACT_BELOW = 50_000  # tweets of the largest index: counts are exact, and nothing takes long
@@ -107,18 +107,40 @@ def find(listing: Listing, words: str, *, page: int, most: int) -> Found:
         return _ask(listing, words, indexes.parts, enough=most, most=most)
     query, share = _Query.of(words), _share(words, indexes.tweets)
     matches, of_one = share * indexes.tweets, share * indexes.largest  # about how many: in all, in one index
+    if listing.is_small and listing.rows.model is Tweet:
+        return _find_specific(listing, query, indexes, page=page, most=most, share=share)
     if listing.is_small:
         few = any_of(words, cap=FEW + 1) if matches * query.asking < COMMON * ASKING else None
         if few is not None and len(few) <= FEW:
             ids = list(listing.among(few).ids()[:most])
             return Found(ids, has_more=len(ids) == most)
-        reads = _read if listing.rows.model is Tweet else _read_scattered
-        return reads(listing, query, indexes, page + 1)
+        return _read_scattered(listing, query, indexes, page + 1)
     if page / share * query.reading < of_one * query.asking:
         found = _read_indexed(listing, query, indexes, page + 1)
         if found.end is None or of_one * query.asking > ASK_AT_MOST * ASKING:
             return found
     return _ask(listing, words, indexes.parts, enough=page + 1, most=most)
+
+
+def _find_specific(
+    listing: Listing, query: _Query, indexes: Searched, *, page: int, most: int, share: float
+) -> Found:
+    """As find(), of the specific tweets: mostly they came together, and few indexes hold them."""
+    parts = _with_specific(indexes.parts)
+    asking = share * sum(part.tweets for part in parts) * query.asking
+    if asking <= min(page / share, query.window) * query.reading:
+        return _ask(listing, query.words, parts, enough=page + 1, most=most)
+    return _read(listing, query, indexes, page + 1)
+
+
+def _with_specific(parts: list[Part]) -> list[Part]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT place FROM unnest(%s::bigint[], %s::bigint[]) WITH ORDINALITY AS p (first, last, place)"
+            " WHERE EXISTS (SELECT FROM labeling_tweet WHERE source = %s AND id BETWEEN p.first AND p.last)",
+            [[part.first_id for part in parts], [part.last_id for part in parts], Source.SPECIFIC.value],
+        )
+        return [parts[place - 1] for (place,) in cursor.fetchall()]
 
 
 @dataclass(frozen=True)
@@ -152,6 +174,11 @@ class _Query:
         """Whether few texts have the letters and not the words: "er" is in most."""
         long = [len(letters) >= 3 for letters in self.letters]
         return bool(long) and (all(long) if self.is_any else any(long))
+
+    @property
+    def window(self) -> int:
+        """Texts that are read for one page."""
+        return READ_AT_MOST if self.is_selective else READ_SLOWLY
 
     @property
     def reading(self) -> float:
@@ -203,7 +230,7 @@ def _read_indexed(listing: Listing, query: _Query, indexes: Searched, most: int)
 
 def _read(listing: Listing, query: _Query, indexes: Searched, most: int) -> Found:
     """Up to `most` of a window, by the texts themselves, one after another until there are enough."""
-    window = READ_AT_MOST if query.is_selective else READ_SLOWLY
+    window = query.window
     candidates, values = listing.walk(window).query.sql_with_params()
     condition, parameters = query.condition(indexes)
     with connection.cursor() as cursor:

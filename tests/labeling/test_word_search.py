@@ -116,9 +116,12 @@ def test_every_way_lists_the_same_tweets_page_by_page(costs, windows, corpus, mo
         assert all_pages(Wanted(q=words), upwards=True) == matches[::-1], words
 
 
-@pytest.mark.parametrize("few", [0, 10_000], ids=["reading", "looking up"])
-def test_few_tweets_are_looked_through_as_well(few, corpus, monkeypatch):
-    monkeypatch.setattr(word_search, "COMMON", few)
+@pytest.mark.parametrize(
+    "costs", [{"COMMON": 0, **READ}, {"COMMON": 10_000, **ASK}], ids=["reading", "looking up"]
+)
+def test_few_tweets_are_looked_through_as_well(costs, corpus, monkeypatch):
+    for name, value in costs.items():
+        monkeypatch.setattr(word_search, name, value)
     monkeypatch.setattr(word_search, "READ_AT_MOST", 12)
     monkeypatch.setattr(word_search, "SCATTERED", (5, 12))
     monkeypatch.setattr(tweets, "PAGE_SIZE", 4)
@@ -136,6 +139,18 @@ def test_few_tweets_are_looked_through_as_well(few, corpus, monkeypatch):
     ):
         for words, condition in WORDS.items():
             assert all_pages(Wanted(q=words, **wanted)) == expected(condition, **filters), (words, wanted)
+
+
+def test_of_specific_tweets_only_the_indexes_that_hold_any_are_asked():
+    for segment, source in ((1, Source.GENERAL), (2, Source.SPECIFIC), (3, Source.GENERAL)):
+        for n in range(3):
+            make_tweet(f"pill {segment} {n}", source=source, search_segment=segment)
+        index(segment, segment)
+    assert found("pill", source=Source.SPECIFIC) == ["pill 2 2", "pill 2 1", "pill 2 0"]
+    with CaptureQueriesContext(connection) as queries:
+        assert found("pill 1", source=Source.SPECIFIC) == ["pill 2 1"]
+    asked = {int(n) for query in queries for n in re.findall(r"search_segment BETWEEN (\d)", query["sql"])}
+    assert asked == {2}
 
 
 def test_a_page_that_the_newest_index_fills_asks_no_older_one(monkeypatch):
