@@ -70,15 +70,17 @@ class Migration(migrations.Migration):
         ),
         migrations.CreateModel(
             name='Tweet',
+            # What is wide and fixed first, then texts, last what is mostly NULL: PostgreSQL pads no row then, and
+            # need not walk through the texts to the numbers.
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('source', models.SmallIntegerField(choices=[(1, 'specific'), (2, 'general')])),
+                ('dedupe_key', models.BigIntegerField(unique=True)),
+                ('posted_at', models.DateTimeField(blank=True, null=True)),
                 ('import_id', models.IntegerField()),
+                ('source', models.SmallIntegerField(choices=[(1, 'specific'), (2, 'general')])),
+                ('author_hash', models.CharField(blank=True, max_length=32, null=True)),
                 ('external_id', models.TextField(blank=True, default='')),
                 ('text', models.TextField()),
-                ('author_hash', models.CharField(blank=True, max_length=32, null=True)),
-                ('posted_at', models.DateTimeField(blank=True, null=True)),
-                ('dedupe_key', models.BigIntegerField(unique=True)),
                 ('group_hash', models.BigIntegerField()),
             ],
         ),
