@@ -33,7 +33,9 @@ class Annotation(models.Model):
         "labeling.Tweet", models.PROTECT, related_name="annotations", db_constraint=False, db_index=False
     )
     origin = models.SmallIntegerField(choices=Origin)
-    annotator = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True)
+    annotator = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, db_index=False
+    )
     verdict = models.SmallIntegerField(choices=Verdict, null=True, blank=True)  # NULL: not judged
     # Every tag that the tweet deserves, by Tag.id, sorted. NULL: tags not judged. Empty: none of them.
     tag_ids = ArrayField(models.IntegerField(), null=True, blank=True)

@@ -64,7 +64,9 @@ class QueueItem(models.Model):
     stratum = models.CharField(max_length=40, blank=True, default="")
     inclusion_probability = models.FloatField(null=True, blank=True)  # NULL: chosen, not drawn
     state = models.CharField(max_length=8, choices=State, default=State.WAITING)
-    claimed_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
+    claimed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, db_index=False
+    )
     claimed_until = models.DateTimeField(null=True, blank=True)
     # When claimed_by submitted or skipped it; orders undo and counts the day. NULL while waiting or claimed.
     finished_at = models.DateTimeField(null=True, blank=True)

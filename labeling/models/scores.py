@@ -40,7 +40,7 @@ class ScoringChunk(models.Model):
         CLAIMED = "claimed", "Claimed"
         DONE = "done", "Done"
 
-    run = models.ForeignKey(ScoringRun, models.CASCADE, related_name="chunks")
+    run = models.ForeignKey(ScoringRun, models.CASCADE, related_name="chunks", db_index=False)
     first_id = models.BigIntegerField()  # inclusive
     last_id = models.BigIntegerField()  # inclusive
     state = models.CharField(max_length=8, choices=State, default=State.WAITING)
@@ -102,7 +102,7 @@ class ScoreTag(models.Model):
 class FlaggedWords(models.Model):
     """The words that drove the DA score of a flagged tweet, computed where TensorFlow is, at publication."""
 
-    version = models.ForeignKey(ModelVersion, models.CASCADE, db_constraint=False)
+    version = models.ForeignKey(ModelVersion, models.CASCADE, db_constraint=False, db_index=False)
     tweet = models.ForeignKey(Tweet, models.CASCADE, db_constraint=False)
     # [[start, end, weight], …]: character offsets into the text, weight −1 to 1, positive towards DA.
     spans: models.JSONField[list[list[float]], list[list[float]]] = models.JSONField(default=list)

@@ -43,7 +43,7 @@ class Rule(models.Model):
         PHRASE = "phrase", "Phrase"  # words in a row, any white space between them
         REGEX = "regex", "Regular expression"  # RE2 syntax, any case
 
-    tag = models.ForeignKey(Tag, models.CASCADE, related_name="rules")
+    tag = models.ForeignKey(Tag, models.CASCADE, related_name="rules", db_index=False)
     kind = models.CharField(max_length=8, choices=Kind, default=Kind.TERM)
     pattern = models.CharField(max_length=500)
     is_exclusion = models.BooleanField(default=False)  # votes against the tag

@@ -130,8 +130,10 @@ class ModelFilePiece(models.Model):
 class Example(models.Model):
     """One tweet of a version's snapshot. Validation and test rows carry what the model said of them."""
 
-    version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="examples", db_constraint=False)
-    tweet = models.ForeignKey("labeling.Tweet", models.CASCADE, db_constraint=False)
+    version = models.ForeignKey(
+        ModelVersion, models.CASCADE, related_name="examples", db_constraint=False, db_index=False
+    )
+    tweet = models.ForeignKey("labeling.Tweet", models.CASCADE, db_constraint=False, db_index=False)
     split = models.SmallIntegerField(choices=Split)
     verdict = models.SmallIntegerField(choices=Verdict, null=True)
     # NULL with a verdict: assumed from the tweet's source, judged by nobody.
