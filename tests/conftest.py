@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,12 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 
 PASSWORD = "correct horse battery"
+
+
+def pytest_collection_finish() -> None:
+    """The quick tests would all wait for it: five seconds in each process."""
+    if "tensorflow" in sys.modules:
+        raise pytest.UsageError("A test module imports TensorFlow: import it inside the tests that need it.")
 
 
 def make_user(username: str, role: str | None) -> User:
