@@ -184,8 +184,15 @@ class RuleLine:
     def search(self) -> re2._Regexp:
         return _search(self.matcher)
 
+    @cached_property
+    def _quick(self) -> re2._Regexp:
+        """Matches wherever `search` does, and is compiled in .04 ms in place of 2: most rules match no text in view."""
+        return _compile(self.matcher.loose, shown=self.matcher.core)
+
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where it matches. Goes on from the end of the marked part: neighbours may share a boundary."""
+        if not self._quick.search(text):
+            return []
         found, position = [], 0
         while match := self.search.search(text, position):
             found.append((match.start(1), match.end(1)))
@@ -193,7 +200,7 @@ class RuleLine:
         return found
 
     def matches(self, text: str) -> bool:
-        return self.search.search(text) is not None
+        return self._quick.search(text) is not None and self.search.search(text) is not None
 
 
 class RuleSet:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from io import StringIO
 
 import pytest
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from labeling import jobs, lexicon, rules, tasks
 from labeling.labels import derive_labels
@@ -46,6 +49,31 @@ def test_a_term_matches_as_a_whole_word_in_any_case_and_as_hashtag(text):
 @pytest.mark.parametrize("text", ["clean", "leaner", "élean", "leané", "lean_cuisine", "le an", "ленlean"])
 def test_a_term_does_not_match_inside_a_word_of_any_script(text):
     assert votes(text, (1, "term", "lean")) == []
+
+
+BESIDE = st.text("aZ9_é\u0301#@'’ .\u200d\ufe0f\u20e3ſKл💊", max_size=3)
+PATTERNS = ["lean", "#od", "ks", "don't do", "naïve", "$5", "героин", "💊", "é", "o2"]
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    pattern=st.sampled_from(PATTERNS), kind=st.sampled_from(["phrase", "regex"]), before=BESIDE, after=BESIDE
+)
+def test_the_quick_look_misses_no_match(pattern, kind, before, after):
+    """A rule is compiled exactly only where a loose form of it matches."""
+    line = RuleLine(1, kind, re.escape(pattern) if kind == "regex" else pattern)
+    for text in (f"{before}{pattern}{after}", f"{before}{pattern.upper()}{after}{pattern}"):
+        exactly = line.search.search(text) is not None
+        assert line.matches(text) == exactly
+        assert bool(line.spans(text)) == exactly
+
+
+def test_only_rules_that_match_are_compiled_exactly(monkeypatch):
+    compiled, exactly = [], rules._search
+    monkeypatch.setattr(rules, "_search", lambda matcher: compiled.append(matcher.core) or exactly(matcher))
+    lines = [RuleLine(1, "term", f"lean{n}") for n in range(5)]
+    assert RuleSet(lines).spans("no lean3 here") == [(3, 8, 1)]
+    assert [core for core in compiled if "lean3" in core] == compiled != []
 
 
 def test_terms_of_other_scripts_and_emoji_match():
