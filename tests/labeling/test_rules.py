@@ -70,7 +70,12 @@ def test_the_quick_look_misses_no_match(pattern, kind, before, after):
 
 def test_only_rules_that_match_are_compiled_exactly(monkeypatch):
     compiled, exactly = [], rules._search
-    monkeypatch.setattr(rules, "_search", lambda matcher: compiled.append(matcher.core) or exactly(matcher))
+
+    def search(matcher):
+        compiled.append(matcher.core)
+        return exactly(matcher)
+
+    monkeypatch.setattr(rules, "_search", search)
     lines = [RuleLine(1, "term", f"lean{n}") for n in range(5)]
     assert RuleSet(lines).spans("no lean3 here") == [(3, 8, 1)]
     assert [core for core in compiled if "lean3" in core] == compiled != []
