@@ -89,6 +89,7 @@ def test_earlier_versions_refuse_its_file(trained):
             assert json.loads(archive.read("model.json"))["format"] == expected
 
 
+@pytest.mark.slow
 def test_the_wanted_share_of_the_corpus_reaches_the_cut():
     from ml import cascade
 
