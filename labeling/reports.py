@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.utils.http import urlencode
 
 from labeling.corpus_share import assumption
 from labeling.models import ModelVersion, Source
@@ -41,8 +40,14 @@ class Cell:
     count: int
     share: float | None  # of its row; None in an empty row
     is_error: bool
-    query: str
+    place: tuple[str, str | int, int | str, int | str]  # sample, head, truth, predicted
     words: str  # what the count means, for a reader who does not see the table
+
+    @property
+    def query(self) -> str:
+        """The address of its tweets. Numbers and names of ours: there is nothing to quote."""
+        sample, head, truth, predicted = self.place
+        return f"sample={sample}&head={head}&truth={truth}&predicted={predicted}"
 
     @property
     def heat(self) -> int:
@@ -107,7 +112,7 @@ def _matrix(binary: Json, sample: str, head: str | int, *, yes: str, no: str) ->
                     count=count,
                     share=count / total if total else None,
                     is_error=truth != predicted,
-                    query=urlencode({"sample": sample, "head": head, "truth": truth, "predicted": predicted}),
+                    place=(sample, head, truth, predicted),
                     words=f"truly {yes if truth else no}, predicted {yes if predicted else no}",
                 )
                 for predicted, count in zip((1, 0), counts, strict=True)
@@ -202,9 +207,7 @@ def tag_matrix(version: ModelVersion, sample: str) -> TagMatrix | None:
                 if most
                 else None,  # of the strongest cell: rows overlap, so no share adds up
                 is_error=i != j,
-                query=urlencode(
-                    {"sample": sample, "head": TAGS_HEAD, "truth": keys[i], "predicted": keys[j]}
-                ),
+                place=(sample, TAGS_HEAD, keys[i], keys[j]),
                 words=f"{names[i]}, predicted {names[j]}",
             )
             for j, count in enumerate(line)

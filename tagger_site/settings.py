@@ -74,6 +74,11 @@ TEMPLATES = [
             ],
         },
     },
+    {
+        "BACKEND": "django.template.backends.jinja2.Jinja2",  # long lists: see labeling/jinja.py
+        "DIRS": [BASE_DIR / "templates"],
+        "OPTIONS": {"environment": "labeling.jinja.environment"},
+    },
 ]
 
 # Database and broker -------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 from django import template
 from django.conf import settings
 from django.template.loader import render_to_string
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from labeling import near_copies, search_index
 from labeling.models import Verdict
@@ -56,6 +56,12 @@ def verdict_class(verdict: int | None) -> str:
     """The CSS classes of a verdict's badge: <span class="{{ v|verdict_class }}">{{ v|verdict_name }}</span>."""
     kinds = {Verdict.DA: "da", Verdict.NDA: "nda", Verdict.UNSURE: "unsure"}
     return "verdict verdict-" + ("none" if verdict is None else kinds[Verdict(verdict)])
+
+
+@register.simple_tag
+def jinja(name: str, **context: Any) -> SafeString:
+    """A part of the page that Jinja2 writes: labeling/jinja.py says which and why."""
+    return mark_safe(render_to_string(name, context, using="jinja2"))  # noqa: S308 - it escapes, too
 
 
 @register.simple_tag

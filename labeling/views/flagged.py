@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final
 
 from django import forms
@@ -19,7 +16,6 @@ from django.forms.utils import flatatt
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
@@ -38,9 +34,7 @@ from labeling import (
 )
 from labeling.flagged import Cursor, Filters, LabelState
 from labeling.labels import TweetsGone
-from labeling.models import AuditEvent, ModelVersion, Origin, Source, Tag, Verdict
-from labeling.templatetags import flagged_tags
-from labeling.templatetags.labeling_tags import unlocalised
+from labeling.models import AuditEvent, ModelVersion, Source, Tag, Verdict
 
 MOST_AT_ONCE: Final = 200  # tweets in one bulk action
 MOST_COPIES: Final = 100  # near copies of a line are counted up to here
@@ -210,7 +204,7 @@ def list_context(
         "after": written(page.after),
         "before": written(page.before),
         "tag_names": names,
-        "lines": lines_of(page.rows, names, copies),
+        "copies": copies,
         "copies_cap": MOST_COPIES,
         "min_risk": least,
         "is_raised": filters.min_risk is not None and filters.min_risk < least,
@@ -218,69 +212,6 @@ def list_context(
         "export_limit": settings.EXPORT_LIMIT,
         "most_at_once": MOST_AT_ONCE,
     }
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row as the page writes it down. Prepared here: fifty rows of template filters and tags cost 10 ms."""
-
-    row: flagged.Row
-    id: str
-    risk: str
-    meter: str
-    tags: SafeString  # with their probabilities
-    url: str
-    source: str
-    posted_at: datetime | None  # local
-    posted_on: str
-    copies: int | None
-    copies_url: str
-    verdict: str
-    verdict_kind: str
-    origin: str
-
-
-@lru_cache(maxsize=4_096)
-def tag_chip(name: str, probability: str) -> SafeString:
-    return format_html(
-        '<span class="tag" title="Probability {}">{} {}</span>', probability, name, probability
-    )
-
-
-def lines_of(rows: Sequence[flagged.Row], tag_names: dict[int, str], copies: dict[int, int]) -> list[Line]:
-    of_tweet, of_copies = (reverse(f"labeling:tweet-{page}", args=[0]) for page in ("detail", "copies"))
-    verdicts = {
-        None: ("no verdict", "none"),
-        Verdict.DA: (settings.VERDICT_DA, "da"),
-        Verdict.NDA: (settings.VERDICT_NDA, "nda"),
-        Verdict.UNSURE: ("unsure", "unsure"),
-    }
-    lines = []
-    for row in rows:
-        posted_at = row.posted_at and timezone.localtime(row.posted_at)
-        number = f"/{row.tweet_id}/"
-        verdict, kind = verdicts[row.verdict]  # type: ignore[index]
-        lines.append(
-            Line(
-                row=row,
-                id=str(row.tweet_id),
-                risk=flagged_tags.risk(row.risk),
-                meter=unlocalised(row.risk),
-                tags=SafeString(
-                    "".join(tag_chip(tag_names[tag], f"{p:.2f}") for tag, p in row.tags if tag in tag_names)
-                ),
-                url=of_tweet.replace("/0/", number),
-                source=Source(row.source).label,
-                posted_at=posted_at,
-                posted_on=f"{posted_at.day} {posted_at:%b %Y}" if posted_at else "",
-                copies=copies.get(row.tweet_id),
-                copies_url=of_copies.replace("/0/", number),
-                verdict=verdict,
-                verdict_kind=kind,
-                origin="" if row.verdict_origin is None else Origin(row.verdict_origin).label,
-            )
-        )
-    return lines
 
 
 def dashboard_context(version: ModelVersion, form: FilterForm) -> dict[str, Any]:
