@@ -1,8 +1,8 @@
 """Flagged tweets: the list by risk under any filter, and what the dashboard shows of the active version.
 
 How the list stays fast at millions of rows: it reads the version's own table of listed scores, which carries dates,
-sources and words, pages by row comparison, and starts from whatever bounds the work, see choose_start(). Conditions
-that cost a look-up for each tweet are tried on the highest risks first, in a small window and then in larger ones;
+sources, words and tags, and pages by row comparison. It starts from whatever bounds the work, see choose_start(). Labels
+cost a look-up for each tweet: they are tried on the highest risks first, in a small window and then in larger ones;
 where these do not fill the page, it says down to which risk it has looked, and the next page goes on from there.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any
@@ -20,24 +20,22 @@ from django.db.models import TextChoices
 from django.utils import timezone
 
 from labeling.models import ModelVersion, Origin, ReviewItem
-from labeling.score_tables import ScoreTables
+from labeling.score_tables import ScoreTables, tag_word
 from labeling.scoring import threshold_of
 from labeling.search_index import WORDS
 from labeling.word_search import expected_rows
 
 PAGE_SIZE = 50
 COUNT_UP_TO = 1_000  # counts are exact up to here, then "1,000+"
-FEW = 5_000  # listed tweets that are sooner looked at one by one than counted in another way
+FEW = 5_000  # listed tweets that are sooner all read and sorted than thought about
 STATE_UP_TO = 3_000  # a label state with fewer tweets bounds the work
-# Listed tweets in a range of dates, or with some words, that are all read and sorted: .7 µs each.
-SORTED_UP_TO = 60_000
-RARE_SOURCE = 0.05  # share of the flagged tweets below which a source bounds more than a tag
-LOOKUP_WINDOWS = (
-    2_000,
-    2_000,
-    4_000,
-    14_000,
-)  # candidates tried at once, the small windows first: 3 to 5 µs each
+# Microseconds of a listed tweet: that indexes find, to be read and sorted; that is passed on the walk along the risks,
+# where the index on risk says enough, or its words and tags are asked.
+SORTING, PASSING, ASKING = 1.0, 0.1, 0.4
+RELATED = 4  # words go with tags: how many times as many tweets may have both as chance would give
+# Candidates whose labels are looked up at once, the small windows first: 3 to 5 µs each.
+LOOKUP_WINDOWS = (2_000, 2_000, 4_000, 14_000)
+SORTED_WINDOWS = (2_000, 20_000)  # where each window reads and sorts them all
 
 Cursor = tuple[float, int]  # risk and tweet id of the row that a page begins after
 
@@ -124,7 +122,7 @@ class _Sql:
 class Start(StrEnum):
     """Where a query starts."""
 
-    LIST = "list"  # the listed scores, by the index that PostgreSQL finds best: on risk, date or words
+    LIST = "list"  # the listed scores, by the index that PostgreSQL finds best: on risk, on dates, on words and tags
     TAG = "tag"  # the scores that have the tag, by risk
     STATE = "state"  # the tweets of a label state
 
@@ -134,8 +132,8 @@ class Plan:
     """How one page is found: candidates, in the order of risk, then what is left to check."""
 
     start: Start
-    sorts: bool = False  # reads all candidates and sorts them; else walks along the index on risk
-    checks: _Sql = field(default_factory=_Sql)  # on c.tweet_id
+    sorts: bool = False  # reads all candidates and sorts them; else walks along an index on risk
+    check: _Sql = field(default_factory=_Sql)  # on c.tweet_id
     windows: tuple[int, ...] = ()  # candidates that are tried; none: all of them match
 
 
@@ -152,10 +150,10 @@ def page_of(
 ) -> Page:
     """One page of the list, highest risk first. A handful of queries, none of which counts a large table."""
     size = size or PAGE_SIZE
-    plan = choose_start(version, filters)
     is_first = after is None and before is None
-    walk = _Walk(version, filters, plan, backwards=before is not None)
     limit = max(COUNT_UP_TO, size) + 1 if is_first else size + 1
+    plan = choose_start(version, filters, wanted=limit)
+    walk = _Walk(version, filters, plan, backwards=before is not None)
     found, end = walk.find(before or after, wanted=size + 1, limit=limit)
     page = Page(rows=[])
     has_more = len(found) > size
@@ -184,47 +182,54 @@ def _count(found: int, *, is_complete: bool) -> tuple[int, bool]:
     )
 
 
-def choose_start(version: ModelVersion, filters: Filters) -> Plan:
-    """The planner. In order of preference: few tweets with the words or in the dates, few of a label state, a tag that
-    fewer tweets have, what words or dates leave if it can be sorted, the walk along the risks."""
-    bound = min(_listed_in(version, filters), _having(version, filters.q))
+def choose_start(version: ModelVersion, filters: Filters, *, wanted: int = COUNT_UP_TO + 1) -> Plan:
+    """The planner. In order of preference: few tweets by their words, tag or dates, few of a label state, a tag alone
+    by its own index; else what is cheaper, to sort what the indexes find or to walk along the risks."""
     plan = Plan(Start.LIST)
-    if bound > FEW and filters.state and _is_rare(filters.state):
+    found = _found_by_index(version, filters)
+    if found <= FEW:
+        plan.sorts = True
+    elif filters.state and _is_rare(filters.state):
         plan.start = Start.STATE
-    elif filters.tag is not None and bound > min(SORTED_UP_TO, _given(version, filters.tag)):
-        plan.start = Start.LIST if _is_rare_source(version, filters) else Start.TAG
-    plan.sorts = plan.start is Start.LIST and bound <= SORTED_UP_TO
-    _add_checks(plan, ScoreTables(version.pk), filters)
+    elif filters.tag is not None and filters == Filters(
+        tag=filters.tag, min_risk=filters.min_risk, state=filters.state
+    ):
+        plan.start = Start.TAG
+    elif found < float("inf"):
+        first = LOOKUP_WINDOWS[0] if filters.state else wanted
+        plan.sorts = found * SORTING <= _walking(version, filters, wanted=first)
+    if filters.state and plan.start is not Start.STATE:
+        condition, values = _state_check(filters.state)
+        plan.check.add(condition, *values)
+        plan.windows = SORTED_WINDOWS if plan.sorts else LOOKUP_WINDOWS
     return plan
 
 
-def _having(version: ModelVersion, words: str) -> float:
-    """About how many listed tweets have these words; infinite without words."""
-    if not words:
-        return float("inf")
+def _found_by_index(version: ModelVersion, filters: Filters) -> float:
+    """About how many listed tweets have the words, the tag and the dates; infinite without any of these."""
+    indexed = replace(filters, source=None, min_risk=None, state="")
+    return float("inf") if indexed.is_plain else _expected(version, indexed)
+
+
+def _walking(version: ModelVersion, filters: Filters, *, wanted: int) -> float:
+    """About how many microseconds it takes to find so many tweets on the walk along the risks."""
+    passed = _expected(version, Filters(min_risk=min_risk_of(version, filters)))
+    having = _expected(version, replace(filters, min_risk=min_risk_of(version, filters)))
+    one = ASKING if filters.q or filters.tag is not None else PASSING
+    return passed * min(1.0, wanted / max(having, 1)) * one
+
+
+def _expected(version: ModelVersion, filters: Filters) -> float:
+    """About how many listed tweets there are of this kind, whatever their label, by PostgreSQL's statistics.
+
+    They take words and tags to be independent, which these are not: so several times as many as they say.
+    """
     listed = ScoreTables(version.pk).listed
-    return expected_rows(f"SELECT FROM {listed} WHERE words @@ {WORDS}", [words])
-
-
-def _add_checks(plan: Plan, tables: ScoreTables, filters: Filters) -> None:
-    """What the start does not settle."""
-    checks = plan.checks
-    if filters.tag is not None and plan.start is not Start.TAG:
-        checks.add(
-            f"EXISTS (SELECT 1 FROM {tables.tag} g WHERE g.tweet_id = c.tweet_id AND g.tag_id = %s)",
-            filters.tag,
-        )
-    carried = _carried(filters, "s")
-    if plan.start is Start.TAG and carried.conditions:
-        checks.add(
-            f"EXISTS (SELECT 1 FROM {tables.listed} s WHERE s.tweet_id = c.tweet_id AND {carried.where})",
-            *carried.values,
-        )
-    if filters.state and plan.start is not Start.STATE:
-        condition, values = _state_check(filters.state)
-        checks.add(condition, *values)
-    if checks.conditions:
-        plan.windows = LOOKUP_WINDOWS
+    where = _carried(filters, listed)
+    if filters.min_risk:
+        where.add("risk >= %s::real", filters.min_risk)
+    rows = expected_rows(f"SELECT FROM {listed} WHERE {where.where}", where.values)
+    return rows * RELATED if filters.q and filters.tag is not None else rows
 
 
 @dataclass
@@ -243,8 +248,6 @@ class _Walk:
         """
         if not self.plan.windows:
             return self._all(cursor, limit), None
-        if self.plan.sorts:
-            return self._try_sorted(cursor, wanted, limit)
         found: list[Cursor] = []
         end = cursor
         for window in self.plan.windows:
@@ -258,35 +261,6 @@ class _Walk:
         candidates = self._candidates(cursor, limit)
         return [(risk, tweet_id) for risk, tweet_id in _rows(candidates.where, candidates.values)]
 
-    def _try_sorted(
-        self, cursor: Cursor | None, wanted: int, limit: int
-    ) -> tuple[list[Cursor], Cursor | None]:
-        """As find(), with the candidates read and sorted once: a first window of them, and the others if it takes them."""
-        plan, way = self.plan, self._ways[0]
-        first, others = plan.windows[0], sum(plan.windows[1:])
-        candidates = self._candidates(cursor, first + others)
-        by_risk = f"ORDER BY risk {way}, tweet_id {way}"
-        rows = _rows(
-            f"""
-            WITH sorted AS MATERIALIZED (
-                SELECT risk, tweet_id, row_number() OVER ({by_risk}) AS place FROM ({candidates.where}) few
-            ), near AS MATERIALIZED (
-                SELECT c.risk, c.tweet_id FROM (SELECT * FROM sorted WHERE place <= {first} LIMIT {first}) c
-                WHERE {plan.checks.where} {by_risk} LIMIT %s
-            ), far AS (
-                SELECT c.risk, c.tweet_id FROM (SELECT * FROM sorted WHERE place > {first} LIMIT {others}) c
-                WHERE (SELECT count(*) FROM near) < %s AND {plan.checks.where} {by_risk} LIMIT %s
-            )
-            SELECT risk, tweet_id, false FROM near
-            UNION ALL SELECT risk, tweet_id, false FROM far
-            UNION ALL SELECT risk, tweet_id, true FROM sorted
-            WHERE place = CASE WHEN (SELECT count(*) FROM near) < %s THEN {first + others} ELSE {first} END
-            """,
-            [*candidates.values, *plan.checks.values, limit, wanted, *plan.checks.values, limit, wanted],
-        )
-        found, end = self._sorted(rows)
-        return found[:limit], end
-
     def _try(self, cursor: Cursor | None, window: int, limit: int) -> tuple[list[Cursor], Cursor | None]:
         """The matches among the next candidates, and the last of these where the window was full."""
         plan, (way, back) = self.plan, self._ways
@@ -295,7 +269,7 @@ class _Walk:
             f"""
             WITH c AS MATERIALIZED ({candidates.where}),
             found AS (
-                SELECT c.risk, c.tweet_id FROM c WHERE {plan.checks.where}
+                SELECT c.risk, c.tweet_id FROM c WHERE {plan.check.where}
                 ORDER BY c.risk {way}, c.tweet_id {way} LIMIT %s
             )
             SELECT risk, tweet_id, false FROM found
@@ -303,7 +277,7 @@ class _Walk:
             (SELECT risk, tweet_id, true FROM c WHERE (SELECT count(*) FROM c) = %s
              ORDER BY risk {back}, tweet_id {back} LIMIT 1)
             """,
-            [*candidates.values, *plan.checks.values, limit, window],
+            [*candidates.values, *plan.check.values, limit, window],
         )
         return self._sorted(rows)
 
@@ -348,7 +322,7 @@ def _rows(sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 
 def _carried(filters: Filters, table: str) -> _Sql:
-    """Conditions on what the listed scores carry themselves."""
+    """Conditions on what the listed scores carry themselves, beside their risk."""
     sql = _Sql()
     if filters.source is not None:
         sql.add(f"{table}.source = %s", filters.source)
@@ -358,31 +332,13 @@ def _carried(filters: Filters, table: str) -> _Sql:
         sql.add(f"{table}.posted_at < %s", _midnight(filters.date_to + timedelta(days=1)))
     if filters.q:
         sql.add(f"{table}.words @@ {WORDS}", filters.q)
+    if filters.tag is not None:
+        sql.add(f"{table}.words @@ %s::tsquery", tag_word(filters.tag))
     return sql
 
 
 def _midnight(day: date) -> datetime:
     return timezone.make_aware(datetime.combine(day, time.min))
-
-
-def _listed_in(version: ModelVersion, filters: Filters) -> float:
-    """About how many listed tweets the dates allow, by what was stored; infinite without dates."""
-    if not (filters.date_from or filters.date_to):
-        return float("inf")
-    summary = version.score_summary
-    first = (filters.date_from or date.min).isoformat()
-    last = (filters.date_to or date.max).isoformat()
-    days = [row for row in summary.get("days", []) if row[0] and first <= row[0] <= last]
-    scored = sum(row[1] for row in days) / max(summary["n"], 1)
-    flagged = sum(row[2] for row in days) / max(summary["flagged"], 1)
-    return float(max(scored, flagged) * _listed(summary))
-
-
-def _listed(summary: dict[str, Any]) -> int:
-    """How many scores are at the floor or above, by the stored histogram."""
-    histogram = summary.get("histogram", {"edges": [], "counts": []})
-    bins = zip(histogram["edges"][1:], histogram["counts"], strict=False)
-    return sum(n for upper, n in bins if upper > summary["floor"])
 
 
 PEOPLE = [Origin.ANALYST, Origin.REVIEW]
@@ -421,17 +377,6 @@ def _label_condition(state: str, table: str) -> tuple[str, list[Any]]:
         condition += f" AND {table}.verdict_origin = ANY(%s)"
         values.append([int(origin) for origin in origins])
     return condition, values
-
-
-def _given(version: ModelVersion, tag: int) -> int:
-    """How many tweets have the tag, by what was stored."""
-    return next((int(row["n"]) for row in version.score_summary.get("tags", []) if row["tag"] == tag), 0)
-
-
-def _is_rare_source(version: ModelVersion, filters: Filters) -> bool:
-    """Whether the list, which knows the source, leaves less to look up than a tag's index, which does not."""
-    stored = version.score_summary.get("sources", {}).get(str(filters.source))
-    return bool(stored and stored[1] < RARE_SOURCE * version.score_summary["flagged"])
 
 
 def _is_rare(state: str) -> bool:

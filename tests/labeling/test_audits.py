@@ -516,6 +516,8 @@ def test_two_audits_take_their_names_one_after_the_other():
     audits.start(make_corpus(), labels=50, user=None)
     with connection.cursor() as cursor:  # held until the transaction ends, which here is the test's
         cursor.execute(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s", [audits.NAME_LOCK]
+            "SELECT count(*) FROM pg_locks"
+            " WHERE locktype = 'advisory' AND objid = %s AND pid = pg_backend_pid()",  # not another test's
+            [audits.NAME_LOCK],
         )
         assert cursor.fetchone()[0] == 1

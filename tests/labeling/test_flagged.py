@@ -22,7 +22,7 @@ from django.utils import timezone
 from labeling import annotation, exporting_flagged, flagged, jobs, review, score_tables, scoring, word_search
 from labeling.flagged import Filters, LabelState
 from labeling.models import AuditEvent, FlaggedWords, Label, ModelVersion, Origin, ReviewItem, Source, Tweet
-from labeling.score_tables import ScoreTables
+from labeling.score_tables import ScoreTables, tag_word
 from tests.factories import make_tag, make_tweet, make_version
 from tests.fake_predictor import FakePredictor
 from tests.plans import rows_read
@@ -139,7 +139,7 @@ def walk_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is few enough to start from, and no window large enough for all."""
     monkeypatch.setattr(flagged, "FEW", 0)
     monkeypatch.setattr(flagged, "STATE_UP_TO", 1)
-    monkeypatch.setattr(flagged, "SORTED_UP_TO", 0)
+    monkeypatch.setattr(flagged, "SORTING", 1_000_000.0)
     monkeypatch.setattr(flagged, "LOOKUP_WINDOWS", (2, 4))
 
 
@@ -201,18 +201,27 @@ def test_each_start_is_chosen_for_what_it_bounds(
         return flagged.choose_start(labelled, Filters(**filters)).start  # type: ignore[arg-type]
 
     tag = labelled.tag_ids[0]
-    assert start() == "list"
-    assert start(source=1) == "list"
-    assert start(tag=tag) == "tag"
-    assert start(state="da") == "state"
-    assert start(state="unlabelled") == "list"
-    assert (
-        start(tag=tag, q="absent") == start(state="da", q="absent") == "list"
-    )  # hardly any tweet has the word
-    assert start(tag=tag, date_from=date(2027, 1, 1)) == "list"
+    assert start(tag=tag) == start(state="da", q="absent") == "list"  # hardly any tweet has it
     monkeypatch.setattr(flagged, "FEW", 0)
-    assert start(tag=tag, date_from=date(2026, 3, 1)) == "tag"  # the dates leave as many as the tag, or more
-    assert start(state="da", date_from=date(2026, 3, 1)) == "state"
+    assert start() == start(source=1) == "list"
+    assert start(tag=tag) == start(tag=tag, min_risk=0.7) == start(tag=tag, state="unlabelled") == "tag"
+    assert start(tag=tag, q="word1") == start(tag=tag, date_from=date(2026, 3, 1)) == "list"
+    assert start(state="da") == start(state="da", date_from=date(2026, 3, 1)) == "state"
+    assert start(state="unlabelled") == "list"
+
+
+def test_what_is_rare_is_sorted_and_what_is_common_is_walked_to(large: ModelVersion) -> None:
+    def sorts(**filters: object) -> bool:
+        return flagged.choose_start(large, Filters(**filters), wanted=61).sorts  # type: ignore[arg-type]
+
+    tag = large.tag_ids[0]
+    assert sorts(q="rare")
+    assert sorts(date_from=date(2026, 2, 1), date_to=date(2026, 2, 1))
+    assert sorts(q="the", tag=tag, date_from=date(2026, 2, 1), date_to=date(2026, 2, 3))
+    assert not any(sorts(**common) for common in ({}, {"q": "the"}, {"q": "the", "tag": tag}, {"source": 1}))
+    # What the walk would have to pass counts, not what matches: the riskiest tenth is soon passed.
+    assert sorts(date_from=date(2026, 2, 1), date_to=date(2026, 2, 5))
+    assert not sorts(date_from=date(2026, 2, 1), date_to=date(2026, 2, 5), min_risk=0.79)
 
 
 @pytest.mark.django_db
@@ -329,8 +338,9 @@ def test_upgrading_lists_what_was_scored_before(
         cursor.execute(
             f"UPDATE {tables.score} s SET posted_at = t.posted_at FROM labeling_tweet t WHERE t.id = s.tweet_id"
         )
-        migration = import_module("labeling.migrations.0014_listed")
-        migration.list_scores(apps, SimpleNamespace(connection=connection))
+        for migration, step in (("0014_listed", "list_scores"), ("0019_listed_tags", "add_tags")):
+            upgrade = getattr(import_module(f"labeling.migrations.{migration}"), step)
+            upgrade(apps, SimpleNamespace(connection=connection))
         cursor.execute("ALTER TABLE labeling_score DROP COLUMN posted_at")
         cursor.execute(everything)
         assert cursor.fetchall() == before
@@ -343,6 +353,7 @@ def test_upgrading_lists_what_was_scored_before(
         assert cursor.fetchone() == (4,)
     assert len(before) == 48
     assert len(ids(version, Filters(q="word1", min_risk=0.0))) == 10
+    assert any(tag_word(version.tag_ids[0]) in row[-1] for row in before)
 
 
 @pytest.mark.django_db
@@ -415,6 +426,15 @@ def test_the_command_says_what_to_do_without_an_active_version(tmp_path: Path) -
         call_command("export_flagged", str(tmp_path / "out.csv"))
 
 
+@pytest.mark.django_db
+def test_listed_scores_lie_in_the_order_of_the_walk(corpus: list[Tweet], version: ModelVersion) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT risk, tweet_id FROM {ScoreTables(version.pk).listed} ORDER BY ctid")
+        rows = cursor.fetchall()
+    assert rows == sorted(rows, reverse=True)
+    assert len(rows) == 48
+
+
 # How much is read -----------------------------------------------------------------------------------------
 
 
@@ -422,8 +442,8 @@ def test_the_command_says_what_to_do_without_an_active_version(tmp_path: Path) -
 def large(db: None, monkeypatch: pytest.MonkeyPatch) -> ModelVersion:
     """3,000 flagged tweets, few of them specific, in review, or with a rare word; all bounds a thirtieth or less."""
     for name, value in {
-        "COUNT_UP_TO": 60, "PAGE_SIZE": 20, "STATE_UP_TO": 50, "FEW": 50, "SORTED_UP_TO": 300,
-        "LOOKUP_WINDOWS": (50, 200),
+        "COUNT_UP_TO": 60, "PAGE_SIZE": 20, "STATE_UP_TO": 50, "FEW": 50, "LOOKUP_WINDOWS": (50, 200),
+        "SORTED_WINDOWS": (50, 200),
     }.items():  # fmt: skip
         monkeypatch.setattr(flagged, name, value)
     tweets = Tweet.objects.bulk_create(
