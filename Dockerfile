@@ -15,6 +15,7 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     TF_CPP_MIN_LOG_LEVEL=3 \
     REMAP_SIGTERM=SIGQUIT \
+    CELERY_CUSTOM_WORKER_POOL=tagger_site.inline_pool:TaskPool \
     TAGGER_VAR_DIR=/data
 USER tagger
 VOLUME /data

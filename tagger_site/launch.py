@@ -18,7 +18,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tagger_site import embedded
+from tagger_site import embedded, inline_pool
 from tagger_site.embedded.layout import CHECKOUT, make_folder
 from tagger_site.embedded.locks import try_lock
 from tagger_site.supervisor import Program, Supervisor, show
@@ -125,6 +125,7 @@ def _environment() -> dict[str, str]:
     return {
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONUNBUFFERED": "1",
+        "CELERY_CUSTOM_WORKER_POOL": inline_pool.POOL,  # of the worker "background"
         "REMAP_SIGTERM": "SIGQUIT",  # a worker does not finish an hour of training before it stops
         "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges",  # it takes JSON only
         **os.environ,
@@ -237,7 +238,7 @@ def programs(var: Path, *, host: str, port: int) -> list[Program]:
         ),
         Program(  # waits for PostgreSQL most of its time: one process is enough
             "background",
-            [*worker, "--queues", "background", "--hostname", "background@%h", "--pool", "solo"],
+            [*worker, "--queues", "background", "--hostname", "background@%h", "--pool", "custom"],
             niceness=10,
         ),
         Program(
