@@ -5,8 +5,8 @@ the one that its estimate of the cost says:
 
 - ask the indexes one after another, the newest first, until no older one can change the page;
 - read texts, the newest first, where a page of matches lies near;
-- where only few tweets come into question: of specific ones, ask the indexes that hold any; of labelled ones and open
-  review items, look up the words, and where they have too many matches, read the texts of those few.
+- where only few tweets come into question: of labelled ones, ask the index of their words; of specific ones, those that hold
+  any; of open review items, look up the words, and where they have too many matches, read the texts of those few.
 
 Reading stops after a window, and says how far it came; the next page goes on from there.
 """
@@ -24,14 +24,14 @@ from django.db import connection, transaction
 from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
 
-from labeling.models import Source, Tweet
+from labeling.models import Label, Source, Tweet
 from labeling.search_index import VECTOR, WORDS, Part, Searched, searched
 
 READ_AT_MOST = 40_000  # texts of one page, where most of them are passed over by a look for the bare letters
 SCATTERED = (
     1_000,
     5_000,
-)  # where they do not lie beside each other, as those of labels: at first, and in all
+)  # where they do not lie beside each other, as those of review items: at first, and in all
 READ_SLOWLY = 6_000  # where PostgreSQL has to take most of them apart
 EXACT_BELOW = 50_000  # tweets of the largest index: counts are exact, and nothing takes long
 ASK_AT_MOST = 30_000  # matches in one index that are read and sorted
@@ -102,6 +102,8 @@ def find(listing: Listing, words: str, *, page: int, most: int) -> Found:
 
     "quoted words" are a phrase, -word excludes.
     """
+    if listing.rows.model is Label:
+        return _find_labelled(listing, words, most)
     indexes = searched()
     if indexes.largest <= EXACT_BELOW and not listing.is_small:
         return _ask(listing, words, indexes.parts, enough=most, most=most)
@@ -110,16 +112,30 @@ def find(listing: Listing, words: str, *, page: int, most: int) -> Found:
     if listing.is_small and listing.rows.model is Tweet:
         return _find_specific(listing, query, indexes, page=page, most=most, share=share)
     if listing.is_small:
-        few = any_of(words, cap=FEW + 1) if matches * query.asking < COMMON * ASKING else None
-        if few is not None and len(few) <= FEW:
-            ids = list(listing.among(few).ids()[:most])
-            return Found(ids, has_more=len(ids) == most)
-        return _read_scattered(listing, query, indexes, page + 1)
+        return _find_in_review(listing, query, indexes, page=page, most=most, matches=matches)
     if page / share * query.reading < of_one * query.asking:
         found = _read_indexed(listing, query, indexes, page + 1)
         if found.end is None or of_one * query.asking > ASK_AT_MOST * ASKING:
             return found
     return _ask(listing, words, indexes.parts, enough=page + 1, most=most)
+
+
+def _find_labelled(listing: Listing, words: str, most: int) -> Found:
+    """As find(), of labels, which know the words of their tweets. PostgreSQL has statistics of these, and chooses the way."""
+    with _without():
+        ids = list(listing.that(f"labeling_label.words @@ {WORDS}", [words]).ids()[:most])
+    return Found(ids, has_more=len(ids) == most)
+
+
+def _find_in_review(
+    listing: Listing, query: _Query, indexes: Searched, *, page: int, most: int, matches: float
+) -> Found:
+    """As find(), of open review items: a few thousand, most of the time."""
+    few = any_of(query.words, cap=FEW + 1) if matches * query.asking < COMMON * ASKING else None
+    if few is not None and len(few) <= FEW:
+        ids = list(listing.among(few).ids()[:most])
+        return Found(ids, has_more=len(ids) == most)
+    return _read_scattered(listing, query, indexes, page + 1)
 
 
 def _find_specific(

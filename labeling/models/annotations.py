@@ -72,7 +72,10 @@ class Annotation(models.Model):
 
 
 class Label(models.Model):
-    """What the project holds true of one tweet; written only by labeling.labels.derive_labels()."""
+    """What the project holds true of one tweet; written only by labeling.labels.derive_labels().
+
+    The table has a column more, `words` (tsvector, with an index): only word_search asks for it, in SQL.
+    """
 
     tweet = models.OneToOneField(
         "labeling.Tweet", models.CASCADE, primary_key=True, related_name="label", db_constraint=False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from importlib import import_module
 
 import pytest
 from django.db import connection
@@ -77,8 +78,9 @@ def corpus(analyst):
     index(4, 4, state="waiting")
 
 
-def expected(condition, **filters) -> list[int]:
-    rows = Tweet.objects.filter(search_segment__lte=3, **filters).order_by("-id")
+def expected(condition, *, filed=3, **filters) -> list[int]:
+    """By a plain reading: of the tweets in the segments up to `filed`, whose index is ready."""
+    rows = Tweet.objects.filter(search_segment__lte=filed, **filters).order_by("-id")
     return [tweet.pk for tweet in rows if condition(set(re.findall(r"\w+", tweet.text.lower())), tweet.text)]
 
 
@@ -127,18 +129,44 @@ def test_few_tweets_are_looked_through_as_well(costs, corpus, monkeypatch):
     monkeypatch.setattr(tweets, "PAGE_SIZE", 4)
     in_review = {"reviewitem__state": "open"}
     for wanted, filters in (
-        ({"verdict": Verdict.DA}, {"label__verdict": Verdict.DA}),
         ({"label": LabelState.REVIEW}, in_review),
         ({"label": LabelState.REVIEW, "verdict": Verdict.NDA}, in_review | {"label__verdict": Verdict.NDA}),
         ({"source": Source.SPECIFIC}, {"source": Source.SPECIFIC}),
         ({"source": Source.SPECIFIC, "label": LabelState.NONE}, {"source": Source.SPECIFIC, "label": None}),
+    ):
+        for words, condition in WORDS.items():
+            assert all_pages(Wanted(q=words, **wanted)) == expected(condition, **filters), (words, wanted)
+
+
+def test_labels_know_the_words_of_their_tweets_whether_or_not_these_are_filed(corpus, monkeypatch):
+    monkeypatch.setattr(tweets, "PAGE_SIZE", 4)
+    for wanted, filters in (
+        ({"verdict": Verdict.DA}, {"label__verdict": Verdict.DA}),
         (
             {"source": Source.GENERAL, "label": LabelState.JUDGED},
             {"source": Source.GENERAL, "label__annotators__gt": 0},
         ),
     ):
         for words, condition in WORDS.items():
-            assert all_pages(Wanted(q=words, **wanted)) == expected(condition, **filters), (words, wanted)
+            matches = expected(condition, filed=4, **filters)
+            assert all_pages(Wanted(q=words, **wanted)) == matches, (words, wanted)
+            assert all_pages(Wanted(q=words, **wanted), upwards=True) == matches[::-1], (words, wanted)
+
+
+def test_a_label_that_changes_keeps_its_words(analyst):
+    tweet = make_tweet("a rare pill", search_segment=7)
+    for verdict in (Verdict.DA, Verdict.UNSURE, Verdict.NDA):
+        annotate(tweet_id=tweet.pk, annotator=analyst, verdict=verdict, tag_ids=None)
+        assert found("rare", verdict=verdict) == ["a rare pill"]
+
+
+def test_upgrading_gives_the_labels_there_are_their_words(analyst):
+    tweet = make_tweet("a rare pill")
+    annotate(tweet_id=tweet.pk, annotator=analyst, verdict=Verdict.DA, tag_ids=None)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE labeling_label DROP COLUMN words")
+        cursor.execute(import_module("labeling.migrations.0020_label_words").ADD)
+    assert found("rare", verdict=Verdict.DA) == ["a rare pill"]
 
 
 def test_of_specific_tweets_only_the_indexes_that_hold_any_are_asked():
