@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.contrib.auth.models import AbstractBaseUser
+from django.core.cache import cache
 from django.db import transaction
-from django.db.models import F, FloatField, Q, QuerySet
+from django.db.models import Count, F, FloatField, Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
@@ -165,6 +166,19 @@ def _tag_against_tag(rows: QuerySet[Example], version: ModelVersion, cell: Cell)
 
 
 def count_flagged_negatives(version: ModelVersion) -> tuple[int, int]:
-    """(flagged, all) of the held-out general tweets that were drawn at random as negatives."""
-    drawn = held_out(version).filter(is_sampled_negative=True)
-    return drawn.filter(_predicted(version, "test", None, True)).count(), drawn.count()
+    """(flagged, all) of the held-out general tweets that were drawn at random as negatives.
+
+    Counted once an hour in each process: a version does not learn again, and at 30,000 held-out tweets it takes 40 ms.
+    """
+
+    def count() -> tuple[int, int]:
+        drawn = held_out(version).filter(is_sampled_negative=True)
+        counts = drawn.aggregate(
+            flagged=Count("pk", filter=_predicted(version, "test", None, True)), drawn=Count("pk")
+        )
+        return counts["flagged"], counts["drawn"]
+
+    key = f"flagged_negatives:{version.pk}:{version.threshold}"
+    counted: tuple[int, int] | None = cache.get_or_set(key, count, 3_600)
+    assert counted is not None
+    return counted

@@ -26,7 +26,7 @@ LOST_SHOWN = 10  # tweets, before an activation
 
 
 def _version(number: int) -> ModelVersion:
-    found = ModelVersion.objects.select_related("job", "created_by")
+    found = ModelVersion.objects.defer(None).select_related("job", "created_by")
     return get_object_or_404(found, number=number)
 
 

@@ -68,6 +68,17 @@ def cells_of(version: ModelVersion) -> list[tuple[Cell, int]]:
     return found
 
 
+def test_the_random_negatives_that_it_flags_are_counted_once(django_assert_num_queries):
+    version = make_evaluated_version(4, tweets=120)
+    assert version.threshold is not None
+    drawn = [row for row in version.examples.all() if row.is_sampled_negative]
+    flagged = [row for row in drawn if row.probabilities and row.probabilities[0] >= version.threshold]
+    assert 0 < len(flagged) < len(drawn)
+    assert versions.count_flagged_negatives(version) == (len(flagged), len(drawn))
+    with django_assert_num_queries(0):
+        versions.count_flagged_negatives(version)
+
+
 def test_every_cell_of_every_matrix_leads_to_as_many_tweets_as_it_counts():
     version = ModelVersion.objects.get(pk=make_evaluated_version(4, tweets=120).pk)
     cells = cells_of(version)
