@@ -5,7 +5,7 @@
 
 Measures the configured database as it is, in this process, through Django's test client: middleware, queries and
 rendering, without gunicorn and the network; of the pages that are full of tweets, apart as well. No two requests of a case are alike: tags, days, risks, words and places
-in the list are drawn anew for each one. Labels some tweets of a queue of its own, and an audit, with invented verdicts: do not run it on a database in use.
+in the list are drawn anew for each one. The first ten requests of each case do not count. Labels some tweets of a queue of its own, and an audit, with invented verdicts: do not run it on a database in use.
 
 --fill first makes an empty database big, --team adds to a corpus that is there what a team leaves behind: labels, review
 items and queues (benchmarks/pages_data.py). --while-scoring lets `manage.py score --workers 2` of another version run at
@@ -63,6 +63,9 @@ ONE, TWO, THREE, TEXT = 60, 150, 400, 300  # ms: flagged under so many filters; 
 BUSY = 2.5  # how much longer it may take while a scoring run uses every core
 DEEP = 500_000  # rows before page 10,000
 DAYS = (7, 30, 365)
+# Requests of each kind that do not count: a process compiles templates once, and a server that has just started fetches
+# what it keeps in memory afterwards.
+AT_FIRST = 10
 JUDGED = 300  # tweets of the audit that the page of estimates shows
 
 
@@ -564,12 +567,13 @@ def main() -> None:
         pages_data.work_of_people(version)
     settings.ALLOWED_HOSTS = ["testserver"]
     corpus = read_corpus(version, random.Random(options.seed))
-    asker = Asker(corpus, label_size=min(queues.MAX_SIZE, options.requests + 50))
+    asker = Asker(corpus, label_size=min(queues.MAX_SIZE, options.requests + 50 + AT_FIRST))
     every = [*flagged_cases(), *tweet_cases(), *other_cases(), *acting_cases()]
     cases = [case for case in every if case.name.startswith(options.only)]
     try:
-        for case in cases:  # what every process does once: compiled templates, imported modules
-            asker.take(case)
+        for case in cases:
+            for _ in range(min(AT_FIRST, max(1, case.most // 100))):
+                asker.take(case)
         if options.while_scoring:
             with scoring_runs() as keep_going:
                 results = measure(asker, cases, requests=options.requests, before=keep_going)

@@ -36,6 +36,7 @@ RELATED = 4  # words go with tags: how many times as many tweets may have both a
 # Candidates whose labels are looked up at once, the small windows first: 3 to 5 µs each.
 LOOKUP_WINDOWS = (2_000, 2_000, 4_000, 14_000)
 SORTED_WINDOWS = (2_000, 20_000)  # where each window reads and sorts them all
+SMALL_WINDOW = 300  # comes before these on later pages, which count nothing
 
 Cursor = tuple[float, int]  # risk and tweet id of the row that a page begins after
 
@@ -186,6 +187,7 @@ def choose_start(version: ModelVersion, filters: Filters, *, wanted: int = COUNT
     """The planner. In order of preference: few tweets by their words, tag or dates, few of a label state, a tag alone
     by its own index; else what is cheaper, to sort what the indexes find or to walk along the risks."""
     plan = Plan(Start.LIST)
+    windows = LOOKUP_WINDOWS if wanted > COUNT_UP_TO else (SMALL_WINDOW, *LOOKUP_WINDOWS)
     found = _found_by_index(version, filters)
     if found <= FEW:
         plan.sorts = True
@@ -196,12 +198,12 @@ def choose_start(version: ModelVersion, filters: Filters, *, wanted: int = COUNT
     ):
         plan.start = Start.TAG
     elif found < float("inf"):
-        first = LOOKUP_WINDOWS[0] if filters.state else wanted
+        first = windows[0] if filters.state else wanted
         plan.sorts = found * SORTING <= _walking(version, filters, wanted=first)
     if filters.state and plan.start is not Start.STATE:
         condition, values = _state_check(filters.state)
         plan.check.add(condition, *values)
-        plan.windows = SORTED_WINDOWS if plan.sorts else LOOKUP_WINDOWS
+        plan.windows = SORTED_WINDOWS if plan.sorts else windows
     return plan
 
 

@@ -6,8 +6,9 @@ with {% jinja "labeling/_name.jinja" rows=rows %} of labeling_tags; everything e
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
+from urllib.parse import quote
 
 from django.urls import reverse
 from django.utils import timezone
@@ -25,6 +26,8 @@ def environment(**options: Any) -> Environment:
         "risk": flagged_tags.risk,
         "marked": flagged_tags.marked,
         "unlocalised": labeling_tags.unlocalised,
+        "judgement": labeling_tags.judgement,
+        "urlencode": partial(quote, safe=""),
         "verdict_name": labeling_tags.verdict_name,
         "verdict_class": labeling_tags.verdict_class,
         "source_name": lambda source: Source(source).label,
