@@ -29,6 +29,8 @@ PAGE_SIZE = 50
 COUNT_UP_TO = 1_000  # counts are exact up to here, then "1,000+"
 FEW = 5_000  # listed tweets that are sooner all read and sorted than thought about
 STATE_UP_TO = 3_000  # a label state with fewer tweets bounds the work
+# What indexes find, and the tweets of a label state, that are sooner met with each other as a whole than window by window.
+MET_UP_TO, MET_STATE_UP_TO = 30_000, 20_000
 # Microseconds of a listed tweet: that indexes find, to be read and sorted; that is passed on the walk along the risks,
 # where the index on risk says enough, or its words and tags are asked.
 SORTING, PASSING, ASKING = 1.0, 0.1, 0.4
@@ -184,15 +186,18 @@ def _count(found: int, *, is_complete: bool) -> tuple[int, bool]:
 
 
 def choose_start(version: ModelVersion, filters: Filters, *, wanted: int = COUNT_UP_TO + 1) -> Plan:
-    """The planner. In order of preference: few tweets by their words, tag or dates, few of a label state, a tag alone
-    by its own index; else what is cheaper, to sort what the indexes find or to walk along the risks."""
+    """The planner. In order of preference: few tweets by their words, tag or dates; few of a label state, or not many of
+    either, met with each other; a tag alone by its own index; else what is cheaper, to sort what the indexes find or to
+    walk along the risks."""
     plan = Plan(Start.LIST)
     windows = LOOKUP_WINDOWS if wanted > COUNT_UP_TO else (SMALL_WINDOW, *LOOKUP_WINDOWS)
     found = _found_by_index(version, filters)
     if found <= FEW:
         plan.sorts = True
-    elif filters.state and _is_rare(filters.state):
+    elif filters.state and _has_at_most(filters.state, STATE_UP_TO):
         plan.start = Start.STATE
+    elif filters.state and found <= MET_UP_TO and _has_at_most(filters.state, MET_STATE_UP_TO):
+        plan.start, plan.sorts = Start.STATE, True
     elif filters.tag is not None and filters == Filters(
         tag=filters.tag, min_risk=filters.min_risk, state=filters.state
     ):
@@ -381,16 +386,15 @@ def _label_condition(state: str, table: str) -> tuple[str, list[Any]]:
     return condition, values
 
 
-def _is_rare(state: str) -> bool:
-    """Whether few enough tweets are in a label state to start from them."""
+def _has_at_most(state: str, most: int) -> bool:
+    """Whether no more tweets are in a label state than that."""
     if state == LabelState.UNLABELLED:
         return False
     source, condition, values = _state_source(state)
     rows = _rows(
-        f"SELECT count(*) FROM (SELECT FROM {source} WHERE {condition} LIMIT %s) t",
-        [*values, STATE_UP_TO + 1],
+        f"SELECT count(*) FROM (SELECT FROM {source} WHERE {condition} LIMIT %s) t", [*values, most + 1]
     )
-    return bool(rows[0][0] <= STATE_UP_TO)
+    return bool(rows[0][0] <= most)
 
 
 def floor_of(version: ModelVersion) -> float:

@@ -140,6 +140,7 @@ def walk_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flagged, "FEW", 0)
     monkeypatch.setattr(flagged, "STATE_UP_TO", 1)
     monkeypatch.setattr(flagged, "SORTING", 1_000_000.0)
+    monkeypatch.setattr(flagged, "MET_UP_TO", 0)
     monkeypatch.setattr(flagged, "LOOKUP_WINDOWS", (2, 4))
 
 
@@ -156,12 +157,15 @@ def assert_found(version: ModelVersion, case: dict, *, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [3, 50])
-@pytest.mark.parametrize("bounded", [True, False], ids=["few", "many"])
+@pytest.mark.parametrize("amount", ["few", "some", "many"])
 def test_every_filter_finds_what_a_plain_reading_finds(
-    labelled: ModelVersion, bounded: bool, size: int, monkeypatch: pytest.MonkeyPatch
+    labelled: ModelVersion, amount: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever it starts, and whether or not its windows are full."""
-    if not bounded:
+    if amount == "some":
+        monkeypatch.setattr(flagged, "FEW", 0)
+        monkeypatch.setattr(flagged, "STATE_UP_TO", 1)
+    if amount == "many":
         walk_only(monkeypatch)
     for case in CASES:
         assert_found(labelled, case, size=size)
@@ -207,7 +211,11 @@ def test_each_start_is_chosen_for_what_it_bounds(
     assert start(tag=tag) == start(tag=tag, min_risk=0.7) == start(tag=tag, state="unlabelled") == "tag"
     assert start(tag=tag, q="word1") == start(tag=tag, date_from=date(2026, 3, 1)) == "list"
     assert start(state="da") == start(state="da", date_from=date(2026, 3, 1)) == "state"
-    assert start(state="unlabelled") == "list"
+    assert start(state="unlabelled") == start(state="unlabelled", tag=tag, q="word1") == "list"
+    monkeypatch.setattr(flagged, "STATE_UP_TO", 1)
+    assert start(state="da") == "list"
+    met = flagged.choose_start(labelled, Filters(tag=tag, q="word1", state="da"))
+    assert (met.start, met.sorts, met.windows) == ("state", True, ())
 
 
 def test_what_is_rare_is_sorted_and_what_is_common_is_walked_to(large: ModelVersion) -> None:
