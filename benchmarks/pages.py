@@ -32,6 +32,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
+from importlib import import_module
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -571,6 +572,9 @@ def main() -> None:
     every = [*flagged_cases(), *tweet_cases(), *other_cases(), *acting_cases()]
     cases = [case for case in every if case.name.startswith(options.only)]
     try:
+        import_module(
+            "tagger_site.wsgi"
+        )  # as the web server does: it takes what is loaded from the garbage collector
         for case in cases:
             for _ in range(min(AT_FIRST, max(1, case.most // 100))):
                 asker.take(case)
