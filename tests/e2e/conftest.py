@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,21 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
         pytest.skip("Chromium is not installed (apt-get install chromium)")
     quiet = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     return {**browser_type_launch_args, "executable_path": CHROMIUM, "args": quiet}
+
+
+@pytest.fixture(autouse=True)
+def no_request_outlives_its_test(transactional_db: None, live_server: Any) -> Iterator[None]:
+    """The page's last request, sent as it closes, and the emptying of the tables between tests would block each other.
+
+    Set up before the page, so it ends after it. The answer to one more connection says that all earlier ones have
+    their thread.
+    """
+    yield
+    urllib.request.urlopen(f"{live_server.url}/static/labeling/icon.svg", timeout=10).close()
+    for thread in threading.enumerate():
+        if "process_request_thread" in thread.name:
+            thread.join(10)
+            assert not thread.is_alive(), "a request takes longer than its test"
 
 
 def database_url() -> str:
