@@ -50,6 +50,7 @@ def table(result: Figures) -> list[Line]:
             "import, Parquet", figure("import_general", "rows_per_second"), 170_000, "rows/s", at_least=True
         ),
         Line("import, CSV", figure("import_csv", "seconds"), 180 * share),
+        Line("import of the specific tweets, with their tags", figure("import_specific", "seconds"), 30),
         Line("importing processes, peak memory together", memory or None, 1024, "MiB"),
         Line(
             "import, CPU with PostgreSQL, per million rows",

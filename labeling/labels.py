@@ -21,6 +21,8 @@ SELECT set_config('labeling.locked', count(*)::text, true) FROM (
 ) AS locked;
 """
 
+# No part joins what it has counted with what else it has counted: of a table that was empty a moment ago the planner
+# expects a row or two, and a nested loop over 25,000 takes a minute. Parts meet in `derived`, which only groups.
 DERIVE = """
 WITH given AS (
     SELECT DISTINCT unnest(%(ids)s::bigint[]) AS tweet_id
@@ -60,27 +62,26 @@ tag_votes AS (
     FROM live WHERE tag_ids IS NOT NULL
     ORDER BY tweet_id, origin, voter, id DESC
 ),
-tag_origins AS (
-    SELECT DISTINCT ON (tweet_id)
-           tweet_id, origin, count(*) AS voters, count(DISTINCT tag_ids) > 1 AS differ
-    FROM tag_votes GROUP BY tweet_id, origin
-    ORDER BY tweet_id, origin DESC
-),
-chosen AS (
-    SELECT tweet_id, array_agg(tag_id ORDER BY tag_id) AS tag_ids
-    FROM (
-        SELECT v.tweet_id, t.tag_id
-        FROM tag_votes v JOIN tag_origins o USING (tweet_id, origin), unnest(v.tag_ids) AS t (tag_id)
-        GROUP BY v.tweet_id, t.tag_id, o.voters
-        HAVING 2 * count(*) > o.voters
-    ) AS by_majority
-    GROUP BY tweet_id
+ranked AS (
+    SELECT tweet_id, origin, tag_ids,
+           max(origin) OVER (PARTITION BY tweet_id) AS best,
+           count(*) OVER peers AS voters,
+           min(tag_ids) OVER peers <> max(tag_ids) OVER peers AS differ
+    FROM tag_votes
+    WINDOW peers AS (PARTITION BY tweet_id, origin)
 ),
 tags AS (
-    SELECT o.tweet_id, o.origin AS tags_origin, coalesce(c.tag_ids, '{}') AS tag_ids, o.differ
-    FROM tag_origins o LEFT JOIN chosen c USING (tweet_id)
+    SELECT tweet_id, origin AS tags_origin, differ,
+           coalesce(array_agg(tag_id ORDER BY tag_id) FILTER (WHERE tag_id IS NOT NULL AND 2 * votes > voters), '{}') AS tag_ids
+    FROM (
+        SELECT tweet_id, origin, voters, differ, tag_id, count(*) AS votes
+        FROM ranked LEFT JOIN LATERAL unnest(tag_ids) AS tag_id ON true
+        WHERE origin = best
+        GROUP BY tweet_id, origin, voters, differ, tag_id
+    ) AS counted
+    GROUP BY tweet_id, origin, differ
     -- Rules that vote for nothing have not judged the tweet.
-    WHERE o.origin <> %(rule)s OR c.tag_ids IS NOT NULL
+    HAVING origin <> %(rule)s OR bool_or(tag_id IS NOT NULL AND 2 * votes > voters)
 ),
 people AS (
     SELECT tweet_id, count(DISTINCT annotator_id) AS annotators
@@ -88,16 +89,27 @@ people AS (
     WHERE origin >= %(analyst)s AND (verdict IS NOT NULL OR tag_ids IS NOT NULL)
     GROUP BY tweet_id
 ),
-derived AS (
-    SELECT tweet_id, v.verdict, v.verdict_origin, t.tag_ids, t.tags_origin,
+derived AS MATERIALIZED (  -- a row of every tweet given, with neither verdict nor tags where nothing is left
+    SELECT tweet_id, max(verdict) AS verdict, max(verdict_origin) AS verdict_origin,
+           max(tag_ids) AS tag_ids, max(tags_origin) AS tags_origin,
            -- Only analysts are several of one origin; where a review decides, its one vote cannot differ.
-           coalesce(v.differ, false) OR coalesce(t.differ, false) AS is_disputed,
-           coalesce(p.annotators, 0) AS annotators
-    FROM verdicts v FULL JOIN tags t USING (tweet_id) LEFT JOIN people p USING (tweet_id)
+           bool_or(differ) AS is_disputed, max(annotators) AS annotators
+    FROM (
+        SELECT tweet_id, verdict, verdict_origin, NULL::int[] AS tag_ids, NULL::smallint AS tags_origin, differ,
+               0::bigint AS annotators
+        FROM verdicts
+        UNION ALL SELECT tweet_id, NULL, NULL, tag_ids, tags_origin, differ, 0 FROM tags
+        UNION ALL SELECT tweet_id, NULL, NULL, NULL, NULL, false, annotators FROM people
+        UNION ALL SELECT tweet_id, NULL, NULL, NULL, NULL, false, 0 FROM given
+    ) AS parts
+    GROUP BY tweet_id
+),
+labelled AS MATERIALIZED (
+    SELECT l.tweet_id FROM given JOIN labeling_label l USING (tweet_id)
 ),
 removed AS (
-    DELETE FROM labeling_label l USING given g
-    WHERE l.tweet_id = g.tweet_id AND NOT EXISTS (SELECT FROM derived d WHERE d.tweet_id = g.tweet_id)
+    DELETE FROM labeling_label l USING derived d
+    WHERE l.tweet_id = d.tweet_id AND d.verdict_origin IS NULL AND d.tags_origin IS NULL
     RETURNING 1
 ),
 written AS (
@@ -105,10 +117,11 @@ written AS (
         (tweet_id, verdict, verdict_origin, tag_ids, tags_origin, is_disputed, annotators, updated_at, words)
     SELECT tweet_id, verdict, verdict_origin, tag_ids, tags_origin, is_disputed, annotators, now(),
            -- Some 40 µs a tweet, and a tweet's words never change: of a new label only.
-           CASE WHEN NOT EXISTS (SELECT FROM labeling_label old WHERE old.tweet_id = derived.tweet_id)
+           CASE WHEN tweet_id NOT IN (SELECT tweet_id FROM labelled)
                 THEN (SELECT to_tsvector('tweet_text'::regconfig, t.text) FROM labeling_tweet t WHERE t.id = derived.tweet_id)
            END
     FROM derived
+    WHERE verdict_origin IS NOT NULL OR tags_origin IS NOT NULL
     ON CONFLICT (tweet_id) DO UPDATE SET
         verdict = excluded.verdict, verdict_origin = excluded.verdict_origin,
         tag_ids = excluded.tag_ids, tags_origin = excluded.tags_origin,
@@ -120,6 +133,18 @@ written AS (
 )
 SELECT (SELECT count(*) FROM removed) + (SELECT count(*) FROM written), current_setting('labeling.locked')::int
 """
+
+
+def parameters_of(tweet_ids: Sequence[int]) -> dict[str, Any]:
+    """Of the two statements above."""
+    return {
+        "ids": list(tweet_ids),
+        "rule": int(Origin.RULE),
+        "analyst": int(Origin.ANALYST),
+        "da": int(Verdict.DA),
+        "nda": int(Verdict.NDA),
+        "unsure": int(Verdict.UNSURE),
+    }
 
 
 class TweetsGone(Exception):
@@ -155,16 +180,8 @@ def derive_labels(tweet_ids: Sequence[int]) -> int:
     """
     if not tweet_ids:
         return 0
-    parameters: dict[str, Any] = {
-        "ids": list(tweet_ids),
-        "rule": int(Origin.RULE),
-        "analyst": int(Origin.ANALYST),
-        "da": int(Verdict.DA),
-        "nda": int(Verdict.NDA),
-        "unsure": int(Verdict.UNSURE),
-    }
     with transaction.atomic(savepoint=False), connection.cursor() as cursor:
-        cursor.execute(LOCK + DERIVE, parameters)  # each of the two has a snapshot of its own
+        cursor.execute(LOCK + DERIVE, parameters_of(tweet_ids))  # each of the two has a snapshot of its own
         changed, there = cursor.fetchone()
     if there < len(set(tweet_ids)):
         raise TweetsGone

@@ -29,7 +29,6 @@ from labeling.models.tweets import ADDING_LOCK
 
 PIECE_ROWS = 20_000  # copied out of a batch and handed to the server at once
 LARGE = 10_000  # rows that are written in the order of their keys
-SURPRISING = 1_000  # judged rows in a first batch that the planner had better know of
 
 
 class Lanes:
@@ -185,9 +184,6 @@ class Writing:
             "COPY labeling_annotation (tweet_id, origin, verdict, tag_ids, note, created_at) FROM STDIN",
             io.BytesIO("".join(lines).encode()),
         )
-        if batch.start == 0 and len(judged) >= SURPRISING:
-            # The planner takes a table that was empty a moment ago for empty still: 7 s in place of .2 s.
-            cursor.execute("ANALYZE labeling_annotation")
         derive_labels([ids[key] for key in keys])
 
     def _count(self, imported: int) -> None:
