@@ -22,7 +22,7 @@ def key_prefixes(source: int) -> tuple[bytes, bytes]:
     return f"{source}\0id\0".encode(), f"{source}\0text\0".encode()
 
 
-def hashed(names: Iterable[bytes | memoryview]) -> NDArray[np.int64]:
+def hashed(names: Iterable[bytes]) -> NDArray[np.int64]:
     blake = hashlib.blake2b
     digests = b"".join([blake(name, digest_size=8).digest() for name in names])
     return np.frombuffer(digests, dtype="<i8").astype(np.int64)
@@ -43,7 +43,15 @@ class AuthorHasher:
 
     def hash(self, author: str) -> bytes:
         """16 bytes."""
-        inner, outer = self.inner.copy(), self.outer.copy()
-        inner.update(author.strip().encode())
-        outer.update(inner.digest())
-        return outer.digest()[:16]
+        return self.hash_all([author])[0]
+
+    def hash_all(self, authors: Iterable[str]) -> list[bytes]:
+        """16 bytes each. In one loop: half of what reading a file takes is spent here."""
+        copy_inner, copy_outer = self.inner.copy, self.outer.copy
+        hashes = []
+        for author in authors:
+            inner, outer = copy_inner(), copy_outer()
+            inner.update(author.strip().encode())
+            outer.update(inner.digest())
+            hashes.append(outer.digest()[:16])
+        return hashes

@@ -35,6 +35,11 @@ class Batch:
     tags: list[list[str] | None] = field(default_factory=list)
     new_tags: list[str] = field(default_factory=list)  # to be created before the rows are written
 
+    @property
+    def rows_expected(self) -> int:
+        """About how many rows the whole file has."""
+        return int(self.end / self.fraction) if self.fraction else self.end
+
     def write(self, stream: IO[bytes]) -> None:
         plain = {name: getattr(self, name) for name in _PLAIN}
         header = json.dumps({**plain, "count": len(self.keys), "bytes": int(self.offsets[-1])}).encode()

@@ -44,8 +44,11 @@ def authors(column: Any, hasher: AuthorHasher) -> tuple[Any, Mask]:
     """Hashes of the authors, null where there is none."""
     values, sure = _strings(column, or_integers=True)
     encoded = values.dictionary_encode()
-    hashes = [hasher.hash(name) if name else None for name in encoded.dictionary.to_pylist()]
-    return pa.array(hashes, pa.binary()).take(encoded.indices), sure
+    names = encoded.dictionary.to_pylist()
+    hashes = pa.array(hasher.hash_all(names), pa.binary())
+    if "" in names:
+        hashes = pc.if_else(pc.not_equal(encoded.dictionary, ""), hashes, None)
+    return hashes.take(encoded.indices), sure
 
 
 def blanks(column: Any) -> Mask:
@@ -147,6 +150,9 @@ def _ends(values: Any) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np
 
 
 def _has(values: Any, words: str) -> Mask:
+    offsets, data = bytes_of(values)
+    if words.encode() not in data[offsets[0] : offsets[-1]].tobytes():  # ten times as fast as to look into each cell
+        return np.zeros(len(values), bool)
     return _mask(pc.match_substring(values, words))
 
 

@@ -36,8 +36,8 @@ def dedupe_keys(source: int, *, ids: Any, texts: Any) -> NDArray[np.int64]:
     has_id = pc.not_equal(pc.binary_length(ids), 0)
     prefix, named = pc.if_else(has_id, by_id, by_text), pc.if_else(has_id, ids, texts)
     offsets, data = bytes_of(_joined(prefix, named))
-    view, places = data.data, offsets.tolist()
-    return hashed([view[start:end] for start, end in pairwise(places)])
+    joined = data.tobytes()
+    return hashed(joined[start:end] for start, end in pairwise(offsets.tolist()))
 
 
 def copy_rows(

@@ -243,8 +243,11 @@ def _run(row: Import, path: str, *, job: Job, progress: Progress, rejected: _Rej
             segment = search_index.open_segment(row) if batch.end > segment_after else 0
             writing = Writing(batch, import_id=row.pk, tag_ids=tag_ids, segment=segment)
             done = lanes.put(writing, last=batch.fraction >= 1)
-            total = int(done.end / done.fraction) if done and done.fraction else 0
-            progress.report(stage="Importing", done=done.end if done else None, total=total or None)
+            progress.report(
+                stage="Importing",
+                done=done.end if done else None,
+                total=done.rows_expected if done and done.fraction else None,
+            )
 
 
 def _preparing(row: Import, mapping: Mapping, tags: tuple[str, ...]) -> Preparing:

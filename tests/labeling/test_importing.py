@@ -19,10 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from hypothesis import given
+from hypothesis import strategies as st
 
 from labeling import jobs, search_index
 from labeling.identity import AuthorHasher, dedupe_keys
-from labeling.imports import importing, preparing, reader_process, writing
+from labeling.imports import importing, known_keys, preparing, reader_process, writing
 from labeling.imports.batches import read_message
 from labeling.imports.mapping import BadCellError, Mapping, date_of, guess_mapping, id_of, tags_of
 from labeling.imports.sheets import Block, UnreadableFileError
@@ -146,6 +148,46 @@ def test_the_same_file_twice_adds_nothing(file):
     assert counts(run(path)) == (2, 1, 0)
     assert counts(run(path)) == (0, 3, 0)
     assert Tweet.objects.count() == 2
+
+
+@pytest.mark.parametrize("most", [known_keys.MOST, 1 << 9])
+def test_of_a_larger_file_the_rows_that_are_in_are_found(file, monkeypatch, settings, most):
+    """Which are in is read at its beginning; with few marks for so many keys, most are asked about besides."""
+    settings.IMPORT_BATCH_ROWS = 40
+    monkeypatch.setattr(known_keys, "FEWEST", 1 << 9)
+    monkeypatch.setattr(known_keys, "MOST", most)
+    monkeypatch.setattr(known_keys, "PIECE", 7)
+    run(file("id,text\n" + "".join(f"{n},text {n}\n" for n in range(0, 60, 3))))
+    asked: list[int] = []
+    present = writing._present
+    monkeypatch.setattr(writing, "_present", lambda cursor, keys: asked.append(len(keys)) or present(cursor, keys))
+    lines = [f"{n},text {n}\n" for n in range(200)]
+    assert counts(run(file("id,text\n" + "".join([*lines, *lines[:10]])))) == (180, 30, 0)
+    assert sum(asked) < 200
+    assert Tweet.objects.count() == 200
+
+
+def test_of_a_smaller_file_the_index_is_asked_about_every_row(file, monkeypatch):
+    run(file("id,text\n" + "".join(f"{n},text {n}\n" for n in range(60))))
+    monkeypatch.setattr(known_keys, "Marks", None)
+    assert counts(run(file("id,text\n1,text\n60,text\n61,text\n"))) == (2, 1, 0)
+
+
+@given(st.lists(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=30), max_size=8))
+def test_marks_never_miss_a_key(batches):
+    marks, known = known_keys.Marks(1), set()
+    for batch in batches:
+        keys = np.unique(np.array(batch, np.int64))
+        found = marks.may_be_in(keys).tolist()
+        assert all(found[n] for n, key in enumerate(keys.tolist()) if key in known)
+        known |= set(keys.tolist())
+
+
+@given(st.lists(st.integers(-5, 5)))
+def test_the_first_of_rows_alike_is_written(keys):
+    found = writing._first_of_each(np.array(keys, np.int64))
+    expected = np.unique(np.array(keys, np.int64), return_index=True)
+    assert [values.tolist() for values in found] == [values.tolist() for values in expected]
 
 
 def test_the_later_rows_of_an_import_wait_for_a_search_index_of_their_own(file, settings, monkeypatch):
