@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.utils import timezone
 
 from labeling import search_index
 from labeling.jobs import Progress
@@ -22,6 +24,7 @@ from labeling.search_index import SMALL_ADDITIONS, VECTOR, State
 LOCK_KEY = 7_241_002  # Postgres advisory lock: one builder at a time
 POLL_SECONDS = 0.5
 MERGE_FROM = 8  # indexes of less than half a segment: a search asks each of them
+TRY_AGAIN_AFTER = timedelta(hours=1)  # a build that failed
 WORTH_TIDYING = 0.05  # share of new rows from which reading them again for VACUUM and ANALYZE pays
 
 # Where each phase of pg_stat_progress_create_index begins and ends, as a share of the time: measured.
@@ -303,12 +306,21 @@ def _is_worth(changed: str) -> bool:
     return bool(row and row[0])
 
 
-def imports_without_request() -> bool:
-    """Whether an import has ended with tweets that wait for an index, and nobody asked for one since."""
+def is_overdue() -> bool:
+    """Whether an import has ended with tweets that wait for an index, and nobody builds it.
+
+    Nobody has asked for it since, or the job failed a while ago: its reason, a full disk, may be gone. What a person
+    cancelled stays so until the next import.
+    """
     for index in search_index.ready_to_build():
         row: Import | None = index.import_row
-        ended = row.job.finished_at if row and row.job else index.created_at
-        asked = Job.objects.filter(kind=Job.Kind.SEARCH, created_at__gte=ended)
-        if ended and not asked.exists():
+        ended = (row.job.finished_at if row and row.job else None) or index.created_at
+        asked = Job.objects.filter(kind=Job.Kind.SEARCH, created_at__gte=ended).order_by("pk").last()
+        if asked is None or _failed_a_while_ago(asked):
             return True
     return False
+
+
+def _failed_a_while_ago(job: Job) -> bool:
+    ended = job.finished_at if job.state == Job.State.FAILED else None
+    return ended is not None and ended < timezone.now() - TRY_AGAIN_AFTER

@@ -98,7 +98,7 @@ def ring_for_jobs() -> None:
         enqueue(job)
     from labeling import search_building
 
-    if search_building.imports_without_request() and (asked := search_index.request()):
+    if search_building.is_overdue() and (asked := search_index.request()):
         enqueue(asked)
     score_new_tweets()
 

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 BITS_A_KEY = 50  # or up to twice as many: of a hundred new keys one or two have to be asked about
-FEWEST, MOST = 1 << 16, 1 << 30  # bits; at most 128 MiB, and beyond 20 million keys more and more have to be asked about
+FEWEST, MOST = (
+    1 << 16,
+    1 << 30,
+)  # bits; at most 128 MiB, and beyond 20 million keys more and more have to be asked about
 PIECE = 500_000  # ids whose keys are read at once
 
 
@@ -40,7 +43,7 @@ class Marks:
         places = keys.view(np.uint64) >> np.uint64(64 - self.digits)
         bits = np.left_shift(np.uint8(1), (places & np.uint64(7)).astype(np.uint8))
         places >>= np.uint64(3)
-        found = (self.bytes[places] & bits) != 0
+        found: Mask = (self.bytes[places] & bits) != 0
         np.bitwise_or.at(self.bytes, places, bits)
         return found
 

@@ -98,7 +98,9 @@ class Writing:
     keys: NDArray[np.int64] = field(init=False)  # of the rows to write, sorted
     rows: NDArray[np.int64] = field(init=False)  # of the batch, in the order of their keys
     brought: NDArray[np.int64] = field(init=False)  # sorted keys of all its rows
-    unsure: NDArray[np.int64] = field(init=False)  # those of them, sorted, that may be in or on their way already
+    unsure: NDArray[np.int64] = field(
+        init=False
+    )  # those of them, sorted, that may be in or on their way already
 
     def __post_init__(self) -> None:
         self.keys, self.rows = _first_of_each(self.batch.keys)
@@ -225,7 +227,8 @@ def _are_in(keys: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.boo
     """Which keys are among the others. Both are sorted."""
     if not len(among):
         return np.zeros(len(keys), bool)
-    return among[np.minimum(np.searchsorted(among, keys), len(among) - 1)] == keys
+    found: NDArray[np.bool_] = among[np.minimum(np.searchsorted(among, keys), len(among) - 1)] == keys
+    return found
 
 
 def _int64(values: NDArray[np.int64]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from importlib import import_module
 
 import pytest
@@ -168,13 +169,28 @@ def test_an_index_waits_for_the_end_of_its_import():
 def test_an_import_that_failed_is_indexed_too_but_asked_for_only_once():
     job = jobs.create_job(Job.Kind.IMPORT)
     search_index.open_segment(make_import(job=job))
-    assert not search_building.imports_without_request()
+    assert not search_building.is_overdue()
     Job.objects.update(state=Job.State.FAILED, finished_at=timezone.now())
-    assert search_building.imports_without_request()
+    assert search_building.is_overdue()
     asked = search_index.request()
     assert asked is not None
     jobs.request_cancel(asked)
-    assert not search_building.imports_without_request()
+    assert not search_building.is_overdue()
+
+
+@pytest.mark.django_db
+def test_a_build_that_failed_is_asked_for_again_an_hour_later():
+    search_index.open_segment(make_import(job=jobs.create_job(Job.Kind.IMPORT)))
+    Job.objects.update(state=Job.State.FAILED, finished_at=timezone.now() - timedelta(hours=3))
+    asked = search_index.request()
+    assert asked is not None
+    failed = Job.objects.filter(pk=asked.pk)
+    failed.update(state=Job.State.FAILED, finished_at=timezone.now() - timedelta(minutes=59))
+    assert not search_building.is_overdue()
+    failed.update(finished_at=timezone.now() - timedelta(minutes=61))
+    assert search_building.is_overdue()
+    assert search_index.request() is not None
+    assert not search_building.is_overdue()
 
 
 # The job --------------------------------------------------------------------------------------------------
