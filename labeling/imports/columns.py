@@ -151,9 +151,8 @@ def _ends(values: Any) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np
 
 def _has(values: Any, words: str) -> Mask:
     offsets, data = bytes_of(values)
-    if (
-        words.encode() not in data[offsets[0] : offsets[-1]].tobytes()
-    ):  # ten times as fast as to look into each cell
+    # Of all cells at once, nearly always without success: ten times as fast as to look into each.
+    if words.encode() not in data[offsets[0] : offsets[-1]].tobytes():
         return np.zeros(len(values), bool)
     return _mask(pc.match_substring(values, words))
 

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 BITS_A_KEY = 50  # or up to twice as many: of a hundred new keys one or two have to be asked about
-FEWEST, MOST = (
-    1 << 16,
-    1 << 30,
-)  # bits; at most 128 MiB, and beyond 20 million keys more and more have to be asked about
+FEWEST = 1 << 16  # bits
+MOST = 1 << 30  # 128 MiB; beyond 20 million keys more and more have to be asked about
 PIECE = 500_000  # ids whose keys are read at once
 
 
