@@ -10,7 +10,8 @@ from __future__ import annotations
 import io
 import struct
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from labeling.search_index import VECTOR
 
 NO_DATE = np.iinfo(np.int64).min  # Postgres' form of -infinity, which stands for NULL here
 MAX_FLOOR = 0.1
-INDEX_LOCK = 7_241_002  # Postgres advisory lock, with the version: one builds its indexes
+SCORES_LOCK, LISTS_LOCK = 7_241_002, 7_241_003  # advisory locks, with the version: one builds its indexes
 LOCK_NOT_AVAILABLE = "55P03"
 COPY_PIECE = 1 << 20  # bytes handed to the driver at a time
 LIST_PIECE = 5_000  # tweets of one statement
@@ -132,13 +133,42 @@ def remove_orphans(tables: ScoreTables, first: int, last: int) -> None:
 
 
 def add_indexes(tables: ScoreTables) -> None:
-    """Safe to repeat, and by two at once. The unique index is the proof that no tweet was scored twice."""
-    score, tag, listed = tables.score, tables.tag, tables.listed
+    """Safe to repeat, and by two at once. Those of all scores beside those of the lists: each takes some seconds."""
+    if connection.in_atomic_block:  # no other connection sees the tables yet
+        _index_lists(tables)
+        _index_scores(tables)
+        return
+    with ThreadPoolExecutor(1) as beside:
+        lists = beside.submit(_on_a_connection_of_its_own, _index_lists, tables)
+        _index_scores(tables)
+        lists.result()
+
+
+def _on_a_connection_of_its_own(work: Callable[[ScoreTables], None], tables: ScoreTables) -> None:
+    try:
+        work(tables)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _indexing(tables: ScoreTables, lock: int) -> Iterator[Any]:
     with bounded_transaction() as cursor:
         # The backend of a worker that was killed may be at the same index still.
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [INDEX_LOCK, int(tables.version_id)])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [lock, int(tables.version_id)])
         cursor.execute("SET LOCAL maintenance_work_mem = '512MB'")
-        cursor.execute(f"CREATE UNIQUE INDEX IF NOT EXISTS {score}_tweet ON {score} (tweet_id)")
+        yield cursor
+
+
+def _index_scores(tables: ScoreTables) -> None:
+    """The unique index is the proof that no tweet was scored twice."""
+    with _indexing(tables, SCORES_LOCK) as cursor:
+        cursor.execute(f"CREATE UNIQUE INDEX IF NOT EXISTS {tables.score}_tweet ON {tables.score} (tweet_id)")
+
+
+def _index_lists(tables: ScoreTables) -> None:
+    tag, listed = tables.tag, tables.listed
+    with _indexing(tables, LISTS_LOCK) as cursor:
         cursor.execute("SELECT to_regclass(%s) IS NULL", [f"{listed}_risk"])
         (is_new,) = cursor.fetchone()
         cursor.execute(

@@ -24,6 +24,8 @@ from labeling.search_index import SMALL_ADDITIONS, VECTOR, State
 LOCK_KEY = 7_241_002  # Postgres advisory lock: one builder at a time
 POLL_SECONDS = 0.5
 MERGE_FROM = 8  # indexes of less than half a segment: a search asks each of them
+# Grown row by row, by two writers: a quarter of their pages is empty. Packed they are 250 MB smaller at 20 million.
+KEYS = ("labeling_tweet_pkey", "labeling_tweet_dedupe_key_key")
 TRY_AGAIN_AFTER = timedelta(hours=1)  # a build that failed
 WORTH_TIDYING = 0.05  # share of new rows from which reading them again for VACUUM and ANALYZE pays
 
@@ -50,7 +52,7 @@ def work(job: Job, progress: Progress) -> None:
             _build(index, session, progress, done=done, total=total)
             done += index.tweets
         merged = [_merge(parts, session, progress) for parts in _to_merge()]
-        _mark_visible(session, progress)
+        _tidy_up(session, progress)
     progress.report(
         stage="Searchable", done=total, total=total, detail={"built": len(waiting), "merged": len(merged)}
     )
@@ -120,16 +122,22 @@ def _take_up(session: _Session) -> None:
             index.delete()
         else:
             SearchIndex.objects.filter(pk=index.pk).update(state=State.WAITING, built=0)
+    _drop_unused(session)
+
+
+def _drop_unused(session: _Session, *, watch: Callable[[], None] | None = None) -> None:
     wanted = [SMALL_ADDITIONS, *(index.name for index in SearchIndex.objects.filter(state=State.READY))]
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
-            " WHERE i.indrelid = 'labeling_tweet'::regclass AND c.relname ~ '^tweet_search_[0-9_]+$'"
+            "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+            " WHERE i.indrelid = 'labeling_tweet'::regclass AND (c.relname ~ '^tweet_search_[0-9_]+$'"
+            # A REINDEX that was stopped leaves the new half of an index behind, or the old one.
+            " OR NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$')"
         )
-        found: list[tuple[str, bool]] = cursor.fetchall()
-    for name, _ in found:
+        found = [name for (name,) in cursor.fetchall()]
+    for name in found:
         if name not in wanted:
-            session.run(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+            session.run(f"DROP INDEX CONCURRENTLY IF EXISTS {name}", watch=watch)
 
 
 def _parts_of(merged: SearchIndex) -> list[SearchIndex]:
@@ -284,14 +292,22 @@ def _renew_statistics(session: _Session, progress: Progress, *, is_new: bool) ->
         session.run("ANALYZE labeling_tweet")
 
 
-def _mark_visible(session: _Session, progress: Progress) -> None:
-    """VACUUM where it pays. New rows do not call autovacuum: migration 0002 says why.
+def _tidy_up(session: _Session, progress: Progress) -> None:
+    """After a large import: pack the keys, and VACUUM. New rows do not call autovacuum: migration 0002 says why.
 
     A table that only grows has nothing to be cleaned out of its indexes, and reading those is most of the work.
     """
-    if _is_worth("s.n_ins_since_vacuum"):
-        progress.report(stage="Marking what every reader may see")
-        session.run("VACUUM (INDEX_CLEANUP OFF, TRUNCATE OFF) labeling_tweet")
+    if not _is_worth("s.n_ins_since_vacuum"):
+        return
+    progress.report(stage="Packing the keys of tweets")
+    try:
+        for key in KEYS:
+            session.run(f"REINDEX INDEX CONCURRENTLY {key}")
+    except BaseException:
+        _drop_unused(session, watch=lambda: None)
+        raise
+    progress.report(stage="Marking what every reader may see")
+    session.run("VACUUM (INDEX_CLEANUP OFF, TRUNCATE OFF) labeling_tweet")
 
 
 def _is_worth(changed: str) -> bool:

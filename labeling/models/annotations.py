@@ -98,6 +98,12 @@ class Label(models.Model):
             # What people judged is a small part of it, where rules vote on millions of tweets.
             models.Index(fields=["tweet"], condition=models.Q(annotators__gt=0), name="label_judged"),
             models.Index(fields=["tweet"], condition=models.Q(is_disputed=True), name="label_disputed"),
+            # The newest of them may lie behind a whole import of labelled tweets.
+            models.Index(
+                fields=["tweet"],
+                condition=models.Q(verdict_origin=Origin.RULE) | models.Q(tags_origin=Origin.RULE),
+                name="label_by_rules",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from importlib import import_module
 
@@ -310,6 +312,70 @@ def test_an_index_that_replaces_others_hides_nothing_while_it_is_built():
     assert search_index.coverage() is None
 
 
+@contextmanager
+def held_by_a_writer(*, seconds: float) -> Iterator[None]:
+    """A transaction that has written into the table of tweets: builds wait for its end."""
+    held, ended = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("LOCK TABLE labeling_tweet IN ROW EXCLUSIVE MODE")
+            held.set()
+            ended.wait(seconds)
+            cursor.execute("ROLLBACK")
+        connection.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(10)
+    try:
+        yield
+    finally:
+        ended.set()
+        holder.join()
+
+
+def keys() -> dict[str, int]:
+    """The keys of tweets, and halves of keys that a REINDEX has left, with their files."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT c.relname, c.relfilenode FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+            " WHERE i.indrelid = 'labeling_tweet'::regclass AND i.indisunique"
+        )
+        return dict(cursor.fetchall())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_indexes")
+def test_keys_are_packed_once_after_a_large_import_and_a_cancel_leaves_no_half_of_one(monkeypatch):
+    row = make_import()
+    add(5, segment=search_index.open_segment(row), import_id=row.pk)
+    job = search_index.request()
+    assert job is not None
+    before = keys()
+    run, waiting = search_building._Session.run, ExitStack()
+
+    def run_and_cancel(self, sql, *values, **watch):
+        if sql.startswith("REINDEX"):
+            Job.objects.filter(pk=job.pk).update(cancel_requested=True)
+            waiting.enter_context(held_by_a_writer(seconds=3))
+        return run(self, sql, *values, **watch)
+
+    with waiting, monkeypatch.context() as patch:
+        patch.setattr(search_building._Session, "run", run_and_cancel)
+        done = jobs.run_job(job.pk, search_building.work, heartbeat=False)
+    assert done is not None
+    assert done.state == Job.State.CANCELLED
+    assert keys() == before
+    build()
+    packed = keys()
+    assert packed.keys() == before.keys()
+    assert set(packed.values()).isdisjoint(before.values())
+    build()
+    assert keys() == packed
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("own_indexes")
 def test_a_cancel_stops_the_build_and_leaves_nothing():
@@ -317,31 +383,15 @@ def test_a_cancel_stops_the_build_and_leaves_nothing():
     add(5, segment=search_index.open_segment(row), import_id=row.pk)
     job = search_index.request()
     assert job is not None
-    held, ended = threading.Event(), threading.Event()
-
-    def hold() -> None:  # a transaction that has written: the build waits for its end
-        with connection.cursor() as cursor:
-            cursor.execute("BEGIN")
-            cursor.execute("LOCK TABLE labeling_tweet IN ROW EXCLUSIVE MODE")
-            held.set()
-            ended.wait(20)
-            cursor.execute("ROLLBACK")
-        connection.close()
 
     def cancel(seen: Job) -> None:
         if seen.stage.startswith(("Building", "Waiting")):
             Job.objects.filter(pk=seen.pk).update(cancel_requested=True)
 
-    holder = threading.Thread(target=hold)
-    holder.start()
-    held.wait(10)
-    try:
-        # The index that a cancelled build leaves can be dropped only when nobody is in its way.
-        threading.Timer(3, ended.set).start()
+    with held_by_a_writer(
+        seconds=3
+    ):  # what a cancelled build leaves can be dropped only when nobody is in its way
         done = jobs.run_job(job.pk, search_building.work, heartbeat=False, watch=cancel)
-    finally:
-        ended.set()
-        holder.join()
     assert done is not None
     assert done.state == Job.State.CANCELLED
     assert indexes() == {"tweet_search_0": True}
