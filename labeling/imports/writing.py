@@ -98,9 +98,7 @@ class Writing:
     keys: NDArray[np.int64] = field(init=False)  # of the rows to write, sorted
     rows: NDArray[np.int64] = field(init=False)  # of the batch, in the order of their keys
     brought: NDArray[np.int64] = field(init=False)  # sorted keys of all its rows
-    unsure: NDArray[np.int64] = field(
-        init=False
-    )  # those of them, sorted, that may be in or on their way already
+    unsure: NDArray[np.int64] = field(init=False)  # those of them that may be in or on their way already
 
     def __post_init__(self) -> None:
         self.keys, self.rows = _first_of_each(self.batch.keys)
