@@ -223,34 +223,43 @@ def score_one(run: Run) -> Figures:
 
 
 def score_two(run: Run) -> Figures:
-    """By the worker that leads and one helper; the version becomes active and stays so for the steps after it."""
-    return scored_by(run, helpers=1, activate=True)
+    """By the worker that leads and one helper; the version stays active for the steps after it."""
+    return scored_by(run, helpers=1)
 
 
-def scored_by(run: Run, *, helpers: int, activate: bool = False) -> Figures:
-    """From the button on the version's page to the flagged page that shows it, by workers that are warm."""
+def scored_by(run: Run, *, helpers: int) -> Figures:
+    """From the button on the version's page to the flagged page that shows it, by workers that are warm.
+
+    The job goes on a little: it marks words and what every reader may see (`job_seconds`).
+    """
     forget_scores(run)
     pk, number = version_of(run)
     with run.installation.launched(SCORE_HELPERS=str(helpers)) as site:
         site.log_in("reviewer")
         warm_up(run, site, helpers=helpers)
+        active = "SELECT is_active FROM labeling_modelversion WHERE id = %s"
         with watching(site) as watch:
-            press_score(site, number, activate=activate)
-            wait_until(lambda: not active_jobs(run.installation, "score"), seconds=14_400, site=site)
-            if activate:
-                flagged = site.get("/flagged/")
+            began = time.perf_counter()
+            press_score(site, number, activate=True)
+            wait_until(
+                lambda: run.installation.value(active, [pk]) or not active_jobs(run.installation, "score"),
+                seconds=14_400, site=site,
+            )  # fmt: skip
+            flagged = site.get("/flagged/")
+            shown = time.perf_counter() - began
+            wait_until(lambda: not active_jobs(run.installation, "score"), seconds=600, site=site)
         state, error = run.installation.rows(
             "SELECT state, error FROM labeling_job WHERE kind = 'score' ORDER BY id DESC LIMIT 1"
         )[0]
         if state != "done":
             raise CommandFailed(f"Scoring ended as {state}: {error}")
-        if activate and "/tweets/" not in flagged:
+        if "/tweets/" not in flagged:
             raise CommandFailed("The flagged page shows no tweet")
     check_scores(run, pk)
     tweets = run.total
     return {
-        "workers": helpers + 1, "tweets": tweets, "tweets_per_second": tweets / watch.used.seconds,
-        "in_pieces": chunk_seconds(run, pk), **watch.used.as_json(),
+        **watch.used.as_json(), "seconds": shown, "job_seconds": watch.used.seconds, "workers": helpers + 1,
+        "tweets": tweets, "tweets_per_second": tweets / shown, "in_pieces": chunk_seconds(run, pk),
     }  # fmt: skip
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+
+from django.contrib.postgres.aggregates import StringAgg
+from django.db.models import TextField, Value
+from django.db.models.functions import Cast, JSONArray
 
 from labeling.models import Rule, Tag
 from labeling.rules import RuleLine, RuleSet
@@ -18,15 +23,16 @@ class Piece:
 
 
 @lru_cache(maxsize=2)
-def _compiled(rows: tuple[tuple[int, str, str, bool], ...]) -> RuleSet:
+def _compiled(lines: str) -> RuleSet:
     """Compiling takes milliseconds, and most pages ask for the rules of the page before."""
-    return RuleSet(RuleLine(*row) for row in rows)
+    return RuleSet(RuleLine(*line) for line in json.loads(f"[{lines}]"))
 
 
 def active_rules() -> RuleSet:
-    """The rules as they are now. One query."""
-    rows = Rule.objects.active().order_by().values_list("tag_id", "kind", "pattern", "is_exclusion")
-    return _compiled(tuple(rows))
+    """The rules as they are now. One query, of one value: a thousand rows would take longer than matching."""
+    line = JSONArray("tag_id", "kind", "pattern", "is_exclusion")
+    lines = StringAgg(Cast(line, TextField()), delimiter=",", default=Value(""))
+    return _compiled(Rule.objects.active().order_by().aggregate(lines=lines)["lines"])
 
 
 def marked(text: str, tags: Mapping[int, Tag]) -> list[Piece]:

@@ -6,13 +6,14 @@ stops it on a cancel. A build that was killed leaves an invalid index, which the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from labeling import search_index
@@ -20,6 +21,8 @@ from labeling.jobs import Progress
 from labeling.models import Import, Job, SearchIndex
 from labeling.models.tweets import MAX_ID
 from labeling.search_index import SMALL_ADDITIONS, VECTOR, State
+
+logger = logging.getLogger(__name__)
 
 LOCK_KEY = 7_241_002  # Postgres advisory lock: one builder at a time
 POLL_SECONDS = 0.5
@@ -301,13 +304,20 @@ def _tidy_up(session: _Session, progress: Progress) -> None:
         return
     progress.report(stage="Packing the keys of tweets")
     try:
+        _pack_keys(session)
+    except DatabaseError:  # no room on the disk for a second one, perhaps
+        logger.warning("The keys of tweets could not be packed: they stay larger than need be", exc_info=True)
+    progress.report(stage="Marking what every reader may see")
+    session.run("VACUUM (INDEX_CLEANUP OFF, TRUNCATE OFF) labeling_tweet")
+
+
+def _pack_keys(session: _Session) -> None:
+    try:
         for key in KEYS:
             session.run(f"REINDEX INDEX CONCURRENTLY {key}")
     except BaseException:
         _drop_unused(session, watch=lambda: None)
         raise
-    progress.report(stage="Marking what every reader may see")
-    session.run("VACUUM (INDEX_CLEANUP OFF, TRUNCATE OFF) labeling_tweet")
 
 
 def _is_worth(changed: str) -> bool:

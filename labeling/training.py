@@ -344,7 +344,7 @@ def _copy_value(value: Any) -> str:
 
 
 def key_figures(report: dict[str, Any]) -> dict[str, Any]:
-    """{sample: {"n", "network": {"verdict", "micro", "macro"}, "baseline": …}}, without curves."""
+    """{sample: {"n", "description", "network": {"verdict", "micro", "macro"}, "baseline": …}}, without curves."""
 
     def brief(model: dict[str, Any]) -> dict[str, Any]:
         verdict = model["verdict"]
@@ -356,7 +356,11 @@ def key_figures(report: dict[str, Any]) -> dict[str, Any]:
         }
 
     return {
-        name: {"n": sample["n"], **{model: brief(sample[model]) for model in ("network", "baseline")}}
+        name: {
+            "n": sample["n"],
+            "description": sample["description"],
+            **{model: brief(sample[model]) for model in ("network", "baseline")},
+        }
         for name, sample in report["samples"].items()
     }
 

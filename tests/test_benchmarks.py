@@ -150,7 +150,9 @@ def test_a_small_corpus_goes_through_import_and_search(folder):
 @pytest.mark.tensorflow
 def test_a_small_corpus_goes_through_training_scoring_and_an_addition(folder):
     steps = run_scale(folder, MODEL_STEPS)
-    assert 7_000 < steps["score_two"]["tweets"] <= 7_500
+    scored = steps["score_two"]
+    assert 7_000 < scored["tweets"] <= 7_500
+    assert 0 < scored["seconds"] < scored["job_seconds"]
     assert steps["disk"]["relations"]
     assert steps["add"]["visible_seconds"] > 0
 

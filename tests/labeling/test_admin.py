@@ -43,6 +43,7 @@ def test_the_queue_hides_what_is_decided_until_asked(client_of, reviewer, analys
     assert "already settled words" in client.get(QUEUE + "?state=all").content.decode()
 
 
+@pytest.mark.slow
 def test_the_queue_costs_the_same_for_one_item_and_for_thirty(client_of, reviewer, analyst, second_analyst):
     client = client_of(reviewer)
     disputed(analyst, second_analyst)

@@ -54,6 +54,7 @@ def test_only_the_latest_judgement_counts_and_none_that_was_taken_back(analyst, 
     assert report.tags[0].agreement.kappa is None
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_what_was_said_with_others_answers_in_view_is_left_out(analyst, second_analyst):
     version = make_version()

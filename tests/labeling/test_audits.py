@@ -359,6 +359,7 @@ def test_what_was_judged_of_the_flagged_before_does_not_stand_for_the_corpus(ana
     assert (report.whole.judged, report.found) == (0, None)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_labels_of_the_flagged_sharpen_another_audit(analyst):
     version = make_corpus(tweets=1_000, flagged=300)

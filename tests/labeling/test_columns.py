@@ -60,6 +60,7 @@ CELLS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(CELLS)
 def test_texts_and_ids_are_those_of_single_cells(cells):
@@ -160,6 +161,7 @@ NUMBERS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(
     st.lists(
@@ -174,6 +176,7 @@ def test_written_dates_are_those_of_single_cells(cells):
         check_dates(column, cells)
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_a_date_with_one_letter_changed_is_that_of_its_cell(data):

@@ -11,7 +11,7 @@ from ml.estimates import Interval
 from tests.factories import make_scores, make_tweet, make_version
 from tests.labeling.test_audits import general, judge, make_corpus, number
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 def hold_out(

@@ -263,6 +263,7 @@ def test_its_segments_are_forgotten():
     assert not SearchIndex.objects.exists()
 
 
+@pytest.mark.slow
 def test_a_deleted_file_can_be_imported_again(tmp_path):
     file = tmp_path / "tweets.csv"
     file.write_text("id,text,verdict\n1,one,DA\n2,two,\n")

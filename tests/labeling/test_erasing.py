@@ -71,7 +71,7 @@ from tests.factories import (
     make_version,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 def erase(*gone: Tweet, author: Any = None, user: User | None = None) -> Job:

@@ -56,6 +56,7 @@ def test_an_audit_of_the_flagged_alone_can_be_asked_for(client_of, reviewer):
     assert "From the flagged list" not in page  # nothing is judged
 
 
+@pytest.mark.slow
 def test_the_flagged_list_alone_has_its_precision_and_number(
     client_of, analyst, django_assert_max_num_queries
 ):

@@ -150,6 +150,7 @@ def test_weaker_origins_and_the_other_source_can_be_left_out(labelled, tmp_path)
     assert export_labels(tmp_path / "a.csv", source=Source.SPECIFIC) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["labels.jsonl.zst", "labels.parquet", "labels.csv"])
 def test_exported_labels_come_back_as_they_were(labelled, tmp_path, name):
     fields = ("tweet__external_id", "tweet__text", "tweet__posted_at", "verdict", "tag_ids")

@@ -488,6 +488,7 @@ FILTERS: dict[str, list[dict]] = {
 }
 
 
+@pytest.mark.slow
 def test_no_filters_together_read_more_than_their_bounds(large: ModelVersion) -> None:
     for names in itertools.chain.from_iterable(itertools.combinations(FILTERS, n) for n in (1, 2, 3)):
         for parts in itertools.product(*(FILTERS[name] for name in names)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -9,9 +11,10 @@ from django.utils import timezone
 
 from labeling import jobs
 from labeling.annotation import annotate
-from labeling.models import Job, ModelVersion, Queue, QueueItem, Rule, Source, Verdict
+from labeling.models import Annotation, Job, ModelVersion, Origin, Queue, QueueItem, Rule, Source, Verdict
 from labeling.overview import Overview, Tally, overview
 from tests.factories import make_import, make_tag, make_tweet
+from tests.plans import rows_read
 
 pytestmark = pytest.mark.django_db
 
@@ -44,8 +47,10 @@ def make_version(number: int = 1, *, is_active: bool = False) -> ModelVersion:
         trained_at=timezone.now(),
         scores_published_at=timezone.now() if is_active else None,
         score_summary={"n": 2, "flagged": 1} if is_active else {},
-        figures={"people": sample, "test": {**sample, "network": {"verdict": None}}},
-        report={"samples": {"people": {"description": "judged by a person, <b>held out</b>"}}},
+        figures={
+            "people": {**sample, "description": "judged by a person, <b>held out</b>"},
+            "test": {**sample, "network": {"verdict": None}},
+        },
     )
 
 
@@ -115,6 +120,22 @@ def test_it_shows_what_runs_and_what_waits(client_of, analyst, reviewer):
     assert "You have judged 1 tweet today" in page
     assert "Open reviews" not in page
     assert "Open reviews" in client_of(reviewer).get("/").content.decode()
+
+
+@pytest.mark.usefixtures("analyst")
+def test_rules_that_were_applied_since_the_training_are_not_read_to_count_judgements(reviewer):
+    make_version(is_active=True)
+    tweet = make_tweet()
+    by_rules = [Annotation(tweet=tweet, origin=Origin.RULE, tag_ids=[])] * 5_000
+    by_people = [Annotation(tweet=tweet, origin=Origin.ANALYST, annotator=reviewer, tag_ids=[])] * 150
+    Annotation.objects.bulk_create([copy(one) for one in by_rules + by_people])
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE labeling_annotation, auth_user")
+    with CaptureQueriesContext(connection) as queries:
+        found = overview(reviewer)
+    assert found.since_training == Tally(150)
+    (counting,) = [query["sql"] for query in queries if "reltuples" in query["sql"]]
+    assert rows_read(counting) < 3_000
 
 
 def test_it_costs_few_queries_however_much_there_is(client_of, reviewer):

@@ -202,6 +202,7 @@ def test_an_upload_can_be_discarded(page, settings):
     assert not [path for path in settings.MEDIA_ROOT.rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_a_cancelled_import_can_go_on(page, monkeypatch):
     monkeypatch.setattr("labeling.tasks.run_job.delay_on_commit", lambda pk: None)
     upload(page)
@@ -217,6 +218,7 @@ def test_a_cancelled_import_can_go_on(page, monkeypatch):
     assert "Go on with the import" not in page.get(detail).content.decode()
 
 
+@pytest.mark.slow
 def test_known_tags_are_read_in_any_case(page):
     make_tag("Alpha")
     make_tag("beta")

@@ -122,6 +122,7 @@ def test_a_file_that_ends_with_a_full_batch_ends_well(file, settings):
     assert Job.objects.get(import_row=row).state == Job.State.DONE
 
 
+@pytest.mark.slow
 @own_process
 def test_everything_of_a_row_is_kept(file):
     make_tag("alpha")
@@ -312,6 +313,7 @@ def test_unknown_tags(file, policy, imported, names):
         assert Label.objects.filter(tag_ids=[]).count() == 1
 
 
+@pytest.mark.slow
 def test_a_wrong_column_of_tags_does_not_flood_the_project(file):
     lines = "".join(f"text {n},tag{n}\n" for n in range(250))
     row = run(file("text,tags\n" + lines), unknown_tags="create")
@@ -383,6 +385,7 @@ def test_a_file_that_breaks_off_keeps_the_rows_before(file, settings):
     assert counts(row) == (Tweet.objects.count(), 0, row.rejected)
 
 
+@pytest.mark.slow
 @own_process
 def test_a_reader_that_is_ready_takes_the_next_file_and_ends_when_nobody_needs_it(file):
     def waiting():

@@ -224,6 +224,7 @@ def test_too_many_columns_are_refused():
         read(parquet_bytes({f"c{n}": [1] for n in range(3_000)}))
 
 
+@pytest.mark.slow
 def test_parquet_that_declares_a_billion_rows_is_refused():
     out = io.BytesIO()
     schema = pa.schema([("text", pa.string())])
@@ -352,6 +353,7 @@ LETTERS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(letters=st.lists(LETTERS, max_size=40), limit=st.sampled_from([5, 1000]))
 def test_arrow_and_the_csv_module_read_the_same_records(monkeypatch, letters, limit):

@@ -55,6 +55,7 @@ BESIDE = st.text("aZ9_é\u0301#@'’ .\u200d\ufe0f\u20e3ſKл💊", max_size=3)
 PATTERNS = ["lean", "#od", "ks", "don't do", "naïve", "$5", "героин", "💊", "é", "o2"]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     pattern=st.sampled_from(PATTERNS), kind=st.sampled_from(["phrase", "regex"]), before=BESIDE, after=BESIDE

@@ -378,6 +378,30 @@ def test_keys_are_packed_once_after_a_large_import_and_a_cancel_leaves_no_half_o
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("own_indexes")
+def test_keys_that_cannot_be_packed_keep_nobody_from_searching(monkeypatch, caplog):
+    row = make_import()
+    add(5, segment=search_index.open_segment(row), import_id=row.pk)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")  # how many rows are new is known at once
+    before, run, statements = keys(), search_building._Session.run, []
+
+    def run_on_a_full_disk(self, sql, *values, **watch):
+        statements.append(sql.split()[0])
+        if sql.startswith("REINDEX"):  # the server answers with an error, as it does when its disk is full
+            sql = "SELECT 1 / 0"
+        return run(self, sql, *values, **watch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search_building._Session, "run", run_on_a_full_disk)
+        job = build()
+    assert job.state == Job.State.DONE
+    assert statements[-1] == "VACUUM"
+    assert "could not be packed" in caplog.text
+    assert keys() == before
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_indexes")
 def test_a_cancel_stops_the_build_and_leaves_nothing():
     row = make_import()
     add(5, segment=search_index.open_segment(row), import_id=row.pk)

@@ -198,6 +198,7 @@ def test_the_report_shows_every_sample_with_its_size(version, sample, analyst, c
     assert "does not beat the plain baseline" in body  # macro_loses
 
 
+@pytest.mark.slow
 def test_the_report_takes_few_queries_however_many_tags(analyst, client_of, django_assert_max_num_queries):
     version = make_evaluated_version(25, tweets=60)
     client = client_of(analyst)

@@ -98,6 +98,7 @@ ASK = {"READING": 1e9, "TAKING_APART": 1e9}
 READ = {"READING": 0, "TAKING_APART": 0, "EXACT_BELOW": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("costs", "windows"),
     [

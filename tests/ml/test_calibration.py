@@ -177,6 +177,7 @@ def test_a_precision_out_of_reach_gives_no_threshold():
     ]
 
 
+@pytest.mark.slow
 def test_the_overall_goal_has_the_best_mean_of_micro_and_macro():
     p, truth = three_tags()
     judged = ~np.isnan(truth[:, 0])

@@ -103,6 +103,7 @@ def test_the_wanted_share_of_the_corpus_reaches_the_cut():
         assert everything == -np.inf
 
 
+@pytest.mark.slow
 def test_the_loss_on_a_sample_counts_the_head_of_the_better_list():
     from ml import cascade
 

@@ -49,6 +49,7 @@ def test_planted_copies_are_found(copy, found):
     assert (group[:1_000] == np.arange(1_000)).all()  # and no original is joined to another
 
 
+@pytest.mark.slow
 def test_texts_about_the_same_are_not_near_copies():
     rng = np.random.default_rng(2)
     texts = [" ".join([*words[:6], *rng.permutation(words[6:])]) for words in invented(1, words=12) * 2]
@@ -56,6 +57,7 @@ def test_texts_about_the_same_are_not_near_copies():
     assert len(np.unique(joined(texts)[2:])) == 2
 
 
+@pytest.mark.slow
 def test_a_signature_does_not_depend_on_the_texts_around_it():
     lines = normalise([" ".join(words) for words in invented(50)] + ["a", "", "ok", "100%"])
     together = near_copies.sign(lines)
@@ -63,6 +65,7 @@ def test_a_signature_does_not_depend_on_the_texts_around_it():
         assert (near_copies.sign([line])[:, 0] == together[:, number]).all()
 
 
+@pytest.mark.slow
 def test_agreement_estimates_the_jaccard_similarity():
     texts = invented(400)
     a = [" ".join(words) for words in texts]
