@@ -115,6 +115,26 @@ def bounded_transaction() -> Iterator[Any]:
         yield cursor
 
 
+def pages_of(tables: ScoreTables) -> int:
+    """How many pages the table of all scores has."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_relation_size(%s) / current_setting('block_size')::integer", [tables.score])
+        return int(cursor.fetchone()[0])
+
+
+def note_committed(tables: ScoreTables, pages: range) -> None:
+    """Read scores that were committed a moment ago, so that the server notes on their rows that they are.
+
+    Whoever reads a row first does so, and the page is written again. Now it is in memory and not written yet; when the
+    index is built, every page of the table would be written once more, log and all, before anybody sees a score.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT count(*) FROM {tables.score} WHERE ctid >= %s::tid AND ctid < %s::tid",
+            [f"({pages.start},0)", f"({pages.stop},0)"],
+        )
+
+
 def hold_writers(tables: ScoreTables) -> None:
     """Until the transaction ends, nobody adds scores: waits for the chunks that are just being written."""
     with connection.cursor() as cursor:

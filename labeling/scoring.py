@@ -140,6 +140,9 @@ class _Scorer:
                 f"The model of version {version.number} has {len(self.predictor.tags)} tags, its record"
                 f" {len(version.tag_ids)}. Train a new version."
             )
+        self.written: list[
+            range
+        ] = []  # pages of the latest chunk; of the one before it while that is written
         limits = self.predictor.thresholds["tags"]
         self.tag_thresholds = [limits.get(name) for name in self.predictor.tags]
 
@@ -274,6 +277,7 @@ def score_chunk(chunk: ScoringChunk, scorer: _Scorer) -> None:
         seconds = time.monotonic() - started
         if not mine.update(state=ScoringChunk.State.DONE, tweets=len(tweets), counts=counts, seconds=seconds):
             raise ChunkLost(str(chunk))
+        before = score_tables.pages_of(scorer.tables)
         score_tables.copy_scores(
             scorer.tables,
             tweets,
@@ -282,6 +286,12 @@ def score_chunk(chunk: ScoringChunk, scorer: _Scorer) -> None:
             given=given,
             floor=scorer.floor,
         )
+        after = score_tables.pages_of(scorer.tables)
+        scorer.written.append(
+            range(max(0, before - 1), after)
+        )  # it may have begun on the last page there was
+    if len(scorer.written) > 1:  # the server's log knows by now that the chunk before this one is committed
+        score_tables.note_committed(scorer.tables, scorer.written.pop(0))
 
 
 def _score_next(run: ScoringRun, scorer: _Scorer) -> bool:

@@ -17,6 +17,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from labeling import jobs, predictors, score_counts, score_tables, scoring, tasks
@@ -35,6 +36,7 @@ from labeling.score_tables import ScoreTables
 from tests import slow_worker
 from tests.factories import make_tag, make_tweet, make_version
 from tests.fake_predictor import FakePredictor
+from tests.plans import rows_read
 from tests.services.conftest import wait_until
 
 
@@ -418,6 +420,29 @@ def test_nobody_sees_a_score_before_all_are_there(
     assert set(seen) == {(0, False)}
     assert Score.objects.filter(version=version).count() == 12
     assert version.scores_published_at is not None
+
+
+@pytest.mark.django_db
+def test_the_rows_of_every_chunk_but_the_last_are_known_as_committed_before_the_index_reads_them(
+    version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "SMALLEST_CHUNK", 300)
+    monkeypatch.setattr(scoring, "CHUNK_TWEETS", 300)
+    for _ in range(1_200):
+        make_tweet("risk=0.3")
+    noted, real = [], score_tables.note_committed
+
+    def noting(tables: ScoreTables, pages: range) -> None:
+        with CaptureQueriesContext(connection) as queries:
+            real(tables, pages)
+        noted.append((pages, rows_read(queries[0]["sql"])))
+
+    monkeypatch.setattr(score_tables, "note_committed", noting)
+    run_now(version)
+    pages = score_tables.pages_of(ScoreTables(version.pk))
+    assert len(noted) == 3
+    assert all(300 <= rows < 600 for _, rows in noted)  # its own, and those that share their pages
+    assert {page for of_one, _ in noted for page in of_one} >= set(range(pages * 2 // 3))
 
 
 @pytest.mark.django_db
