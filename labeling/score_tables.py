@@ -153,7 +153,7 @@ def remove_orphans(tables: ScoreTables, first: int, last: int) -> None:
 
 
 def add_indexes(tables: ScoreTables) -> None:
-    """Safe to repeat, and by two at once. Those of all scores beside those of the lists: each takes some seconds."""
+    """Safe to repeat, and by two at once. Those of scores and tags beside those of the list: each takes some seconds."""
     if connection.in_atomic_block:  # no other connection sees the tables yet
         _index_lists(tables)
         _index_scores(tables)
@@ -176,18 +176,27 @@ def _indexing(tables: ScoreTables, lock: int) -> Iterator[Any]:
     with bounded_transaction() as cursor:
         # The backend of a worker that was killed may be at the same index still.
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [lock, int(tables.version_id)])
-        cursor.execute("SET LOCAL maintenance_work_mem = '512MB'")
+        # Each of the two on one core: helpers would take a third more of both for the same index.
+        cursor.execute(
+            "SET LOCAL maintenance_work_mem = '512MB'; SET LOCAL max_parallel_maintenance_workers = 0"
+        )
         yield cursor
 
 
 def _index_scores(tables: ScoreTables) -> None:
-    """The unique index is the proof that no tweet was scored twice."""
+    """And those of tags. The unique index is the proof that no tweet was scored twice."""
+    score, tag = tables.score, tables.tag
     with _indexing(tables, SCORES_LOCK) as cursor:
-        cursor.execute(f"CREATE UNIQUE INDEX IF NOT EXISTS {tables.score}_tweet ON {tables.score} (tweet_id)")
+        cursor.execute(f"CREATE UNIQUE INDEX IF NOT EXISTS {score}_tweet ON {score} (tweet_id)")
+        cursor.execute(
+            f"CREATE INDEX IF NOT EXISTS {tag}_risk ON {tag} (tag_id, risk DESC, tweet_id DESC)"
+            " INCLUDE (probability)"
+        )
+        cursor.execute(f"CREATE INDEX IF NOT EXISTS {tag}_tweet ON {tag} (tweet_id)")
 
 
 def _index_lists(tables: ScoreTables) -> None:
-    tag, listed = tables.tag, tables.listed
+    listed = tables.listed
     with _indexing(tables, LISTS_LOCK) as cursor:
         cursor.execute("SELECT to_regclass(%s) IS NULL", [f"{listed}_risk"])
         (is_new,) = cursor.fetchone()
@@ -209,11 +218,6 @@ def _index_lists(tables: ScoreTables) -> None:
         cursor.execute(
             f"CREATE INDEX IF NOT EXISTS {listed}_words ON {listed} USING gin (words) WITH (fastupdate = off)"
         )
-        cursor.execute(
-            f"CREATE INDEX IF NOT EXISTS {tag}_risk ON {tag} (tag_id, risk DESC, tweet_id DESC)"
-            " INCLUDE (probability)"
-        )
-        cursor.execute(f"CREATE INDEX IF NOT EXISTS {tag}_tweet ON {tag} (tweet_id)")
 
 
 def attach(tables: ScoreTables) -> None:
