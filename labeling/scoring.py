@@ -140,9 +140,8 @@ class _Scorer:
                 f"The model of version {version.number} has {len(self.predictor.tags)} tags, its record"
                 f" {len(version.tag_ids)}. Train a new version."
             )
-        self.written: list[
-            range
-        ] = []  # pages of the latest chunk; of the one before it while that is written
+        # Pages of the latest chunk, and of the one before it while the latest is written.
+        self.written: list[range] = []
         limits = self.predictor.thresholds["tags"]
         self.tag_thresholds = [limits.get(name) for name in self.predictor.tags]
 
@@ -287,10 +286,8 @@ def score_chunk(chunk: ScoringChunk, scorer: _Scorer) -> None:
             floor=scorer.floor,
         )
         after = score_tables.pages_of(scorer.tables)
-        scorer.written.append(
-            range(max(0, before - 1), after)
-        )  # it may have begun on the last page there was
-    if len(scorer.written) > 1:  # the server's log knows by now that the chunk before this one is committed
+        scorer.written.append(range(max(0, before - 1), after))  # begun, perhaps, on the last page there was
+    if len(scorer.written) > 1:  # the log on the disk has by now that the chunk before this one is committed
         score_tables.note_committed(scorer.tables, scorer.written.pop(0))
 
 
