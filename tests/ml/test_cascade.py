@@ -117,6 +117,7 @@ def test_the_loss_on_a_sample_counts_the_head_of_the_better_list():
     assert cascade.loss_on_sample(again[:150], accurate[:150], flagged=20) is None
 
 
+@pytest.mark.slow
 def test_the_loss_of_precision_has_the_two_figures_and_an_interval_around_their_difference():
     from ml import cascade
 
