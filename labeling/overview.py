@@ -115,8 +115,11 @@ def overview(user: User) -> Overview:
     found = Overview(**counts, active=active, latest=latest)
     recent = Q(state=Job.State.FAILED, finished_at__gt=now - timedelta(days=1))
     found.jobs = list(Job.objects.filter(recent | Q(state__in=Job.ACTIVE))[:5])
+    soon = now + timedelta(
+        minutes=1
+    )  # the grace of a page that was closed is shorter: its tweet is not open any more
     mine = QueueItem.objects.filter(
-        claimed_by=user, state=QueueItem.State.CLAIMED, claimed_until__gt=now, queue__is_open=True
+        claimed_by=user, state=QueueItem.State.CLAIMED, claimed_until__gt=soon, queue__is_open=True
     )
     found.my_item = mine.select_related("queue").order_by("-claimed_until").first()
     found.queues = _waiting_queues()

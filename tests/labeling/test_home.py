@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from datetime import timedelta
 
 import pytest
 from django.db import connection
@@ -120,6 +121,20 @@ def test_it_shows_what_runs_and_what_waits(client_of, analyst, reviewer):
     assert "You have judged 1 tweet today" in page
     assert "Open reviews" not in page
     assert "Open reviews" in client_of(reviewer).get("/").content.decode()
+
+
+def test_a_tweet_is_open_while_it_is_held_for_minutes_and_not_in_the_grace_of_a_closed_page(
+    client_of, analyst
+):
+    queue = Queue.objects.create(name="Rare ones", strategy="random")
+    item = QueueItem.objects.create(
+        queue=queue, tweet=make_tweet(), position=1, state="claimed", claimed_by=analyst
+    )
+    for seconds, is_open in ((300, True), (10, False)):
+        item.claimed_until = timezone.now() + timedelta(seconds=seconds)
+        item.save()
+        page = client_of(analyst).get("/").content.decode()
+        assert ("The tweet that you have open" in page) == is_open
 
 
 @pytest.mark.usefixtures("analyst")
