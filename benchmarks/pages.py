@@ -55,7 +55,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from benchmarks import pages_data
-from labeling import annotation, audits, queues, scoring
+from labeling import annotation, audits, queues, scoring, tasks
 from labeling.flagged import PAGE_SIZE, LabelState
 from labeling.models import Audit, ModelVersion, Queue, QueueItem, ScoringRun, Source, Tag, Tweet, Verdict
 from labeling.score_tables import ScoreTables
@@ -567,6 +567,7 @@ def main() -> None:
     if options.team:
         pages_data.work_of_people(version)
     settings.ALLOWED_HOSTS = ["testserver"]
+    tasks.keep_list_near()  # as a worker does every two minutes; the server may have started a second ago
     corpus = read_corpus(version, random.Random(options.seed))
     asker = Asker(corpus, label_size=min(queues.MAX_SIZE, options.requests + 50 + AT_FIRST))
     every = [*flagged_cases(), *tweet_cases(), *other_cases(), *acting_cases()]

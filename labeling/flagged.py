@@ -26,11 +26,13 @@ from labeling.search_index import WORDS
 from labeling.word_search import expected_rows
 
 PAGE_SIZE = 50
-COUNT_UP_TO = 1_000  # counts are exact up to here, then "1,000+"
+COUNT_UP_TO = 200  # tweets are counted up to here; where no count of more is stored, a page says "200+"
+FEW_LOOKUPS = 500  # listed tweets whose labels are sooner looked up than labels are asked for their words
 FEW = 5_000  # listed tweets that are sooner all read and sorted than thought about
 STATE_UP_TO = 3_000  # a label state with fewer tweets bounds the work
 # What indexes find, and the tweets of a label state, that are sooner met with each other as a whole than window by window.
-MET_UP_TO, MET_STATE_UP_TO = 30_000, 20_000
+MET_UP_TO, MET_STATE_UP_TO = 30_000, 30_000
+ASKED_STATE_UP_TO = 60_000  # a label state with fewer tweets is asked for words
 # Microseconds of a listed tweet: that indexes find, to be read and sorted; that is passed on the walk along the risks,
 # where the index on risk says enough, or its words and tags are asked.
 SORTING, PASSING, ASKING = 1.0, 0.1, 0.4
@@ -38,7 +40,7 @@ RELATED = 4  # words go with tags: how many times as many tweets may have both a
 # Candidates whose labels are looked up at once, the small windows first: 3 to 5 µs each.
 LOOKUP_WINDOWS = (2_000, 2_000, 4_000, 14_000)
 SORTED_WINDOWS = (2_000, 20_000)  # where each window reads and sorts them all
-SMALL_WINDOW = 300  # comes before these on later pages, which count nothing
+SMALL_WINDOW = 300  # comes before these where most candidates match, and on later pages, which count nothing
 
 Cursor = tuple[float, int]  # risk and tweet id of the row that a page begins after
 
@@ -97,7 +99,7 @@ class Page:
     rows: list[Row]
     before: Cursor | None = None  # the previous page ends before this
     after: Cursor | None = None  # the next page begins after this
-    count: int | None = None  # up to COUNT_UP_TO; None on later pages
+    count: int | None = None  # up to COUNT_UP_TO, or as it is stored; None on later pages
     count_is_capped: bool = False
     looked_down_to: float | None = None  # the window ended here, and lower risks may match too
 
@@ -162,6 +164,9 @@ def page_of(
     has_more = len(found) > size
     if is_first:
         page.count, page.count_is_capped = _count(len(found), is_complete=end is None)
+        stored = stored_count(version.score_summary, filters) if page.count_is_capped else None
+        if stored is not None:
+            page.count, page.count_is_capped = stored, False
     chosen = found[:size]
     if before is not None:
         chosen.reverse()
@@ -185,14 +190,40 @@ def _count(found: int, *, is_complete: bool) -> tuple[int, bool]:
     )
 
 
+def stored_count(summary: dict[str, Any], filters: Filters) -> int | None:
+    """How many tweets are flagged at all, with a tag, of a source or of some days, as counted at publication.
+
+    None: several of these together, another risk, labels and words are not counted there.
+    """
+    if filters.is_plain:
+        return int(summary["flagged"])
+    if filters == Filters(tag=filters.tag):
+        return next((int(tag["flagged"]) for tag in summary["tags"] if tag["tag"] == filters.tag), 0)
+    if filters == Filters(source=filters.source):
+        return int(summary["sources"].get(str(filters.source), [0, 0])[1])
+    first, last = filters.date_from or date.min, filters.date_to or date.max
+    if filters == Filters(date_from=filters.date_from, date_to=filters.date_to):
+        days = ((date.fromisoformat(day), flagged) for day, _, flagged in summary["days"] if day)
+        return sum(flagged for day, flagged in days if first <= day <= last)
+    return None
+
+
 def choose_start(version: ModelVersion, filters: Filters, *, wanted: int = COUNT_UP_TO + 1) -> Plan:
     """The planner. In order of preference: few tweets by their words, tag or dates; few of a label state, or not many of
     either, met with each other; a tag alone by its own index; else what is cheaper, to sort what the indexes find or to
     walk along the risks."""
     plan = Plan(Start.LIST)
-    windows = LOOKUP_WINDOWS if wanted > COUNT_UP_TO else (SMALL_WINDOW, *LOOKUP_WINDOWS)
+    is_small_enough = wanted <= COUNT_UP_TO or filters.state == LabelState.UNLABELLED
+    windows = (SMALL_WINDOW, *LOOKUP_WINDOWS) if is_small_enough else LOOKUP_WINDOWS
     found = _found_by_index(version, filters)
-    if found <= FEW:
+    if (
+        found > FEW_LOOKUPS
+        and filters.q
+        and _is_of_labels(filters.state)
+        and _has_at_most(filters.state, ASKED_STATE_UP_TO)
+    ):
+        plan.start, plan.sorts = Start.STATE, True
+    elif found <= FEW:
         plan.sorts = True
     elif filters.state and _has_at_most(filters.state, STATE_UP_TO):
         plan.start = Start.STATE
@@ -311,6 +342,10 @@ class _Walk:
             where.include(_carried(self.filters, table))
         if plan.start is Start.STATE:
             source, condition, values = _state_source(self.filters.state)
+            if self.filters.q and _is_of_labels(
+                self.filters.state
+            ):  # few: an index knows the words of labels
+                condition, values = f"{condition} AND t.words @@ {WORDS}", [*values, self.filters.q]
             where.add(f"tweet_id IN (SELECT t.tweet_id FROM {source} WHERE {condition})", *values)
         where.add("risk >= %s::real", min_risk_of(self.version, self.filters))
         if cursor is not None:
@@ -349,6 +384,11 @@ def _midnight(day: date) -> datetime:
 
 
 PEOPLE = [Origin.ANALYST, Origin.REVIEW]
+
+
+def _is_of_labels(state: str) -> bool:
+    """Whether every tweet of the label state has a label."""
+    return bool(state) and state not in (LabelState.UNLABELLED, LabelState.IN_REVIEW)
 
 
 def _state_source(state: str) -> tuple[str, str, list[Any]]:

@@ -242,6 +242,16 @@ def vacuum(tables: ScoreTables) -> None:
         cursor.execute(f"VACUUM {', '.join(tables.all)}")
 
 
+def keep_near(tables: ScoreTables) -> None:
+    """Read all that is listed once, for PostgreSQL to have it in its memory: a tenth of a second where it does.
+
+    After a restart, or once a large import has taken the memory, each list would fetch its rows one by one: three times
+    as slow. A list larger than a quarter of that memory passes through it and stays out.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(words) FROM {tables.listed}")
+
+
 @contextmanager
 def dropping(tables: ScoreTables) -> Iterator[None]:
     """A transaction that begins by removing the tables, for the rest to follow. TimeoutError: readers hold on."""

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from labeling import jobs, search_index
 from labeling.jobs import Progress
-from labeling.models import Job, ScoringRun
+from labeling.models import Job, ModelVersion, ScoringRun
 
 Work = Callable[[Job, Progress], None]
 
@@ -111,6 +111,16 @@ def look_for_near_copies() -> None:
     job = near_copies.request_when_needed()
     if job is not None:
         enqueue(job)
+
+
+@shared_task
+def keep_list_near() -> None:
+    """Every two minutes: the list of flagged tweets is in PostgreSQL's memory when somebody asks for it."""
+    from labeling import score_tables
+
+    version = ModelVersion.objects.active()
+    if version is not None and version.scores_published_at is not None:
+        score_tables.keep_near(score_tables.ScoreTables(version.pk))
 
 
 HELP_SECONDS = 20  # a helper's task; short, so that a lost one is soon replaced

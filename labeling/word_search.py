@@ -6,7 +6,7 @@ the one that its estimate of the cost says:
 - ask the indexes one after another, the newest first, until no older one can change the page;
 - read texts, the newest first, where a page of matches lies near;
 - where only few tweets come into question: of labelled ones, ask the index of their words; of specific ones, those that hold
-  any; of open review items, look up the words, and where they have too many matches, read the texts of those few.
+  any; of open review items, read the texts of a few thousand, and where there are more, look up the words.
 
 Reading stops after a window, and says how far it came; the next page goes on from there.
 """
@@ -135,12 +135,15 @@ def _find_labelled(listing: Listing, words: str, most: int) -> Found:
 def _find_in_review(
     listing: Listing, query: _Query, indexes: Searched, *, page: int, most: int, matches: float
 ) -> Found:
-    """As find(), of open review items: a few thousand, most of the time."""
-    few = any_of(query.words, cap=FEW + 1) if matches * query.asking < COMMON * ASKING else None
-    if few is not None and len(few) <= FEW:
-        ids = list(listing.among(few).ids()[:most])
-        return Found(ids, has_more=len(ids) == most)
-    return _read_scattered(listing, query, indexes, page + 1)
+    """As find(), of open review items: a few thousand, most of the time. Their texts are read, all but for a long list."""
+    found = _read_scattered(listing, query, indexes, enough=page + 1, most=most)
+    if found.end is None or matches * query.asking >= COMMON * ASKING:
+        return found
+    few = any_of(query.words, cap=FEW + 1)
+    if len(few) > FEW:
+        return found
+    ids = list(listing.among(few).ids()[:most])
+    return Found(ids, has_more=len(ids) == most)
 
 
 def _find_specific(
@@ -268,25 +271,26 @@ def _read(listing: Listing, query: _Query, indexes: Searched, most: int) -> Foun
     return Found(found, end=next(iter(listing.walk(window)[window - 1 : window]), None))
 
 
-def _read_scattered(listing: Listing, query: _Query, indexes: Searched, most: int) -> Found:
+def _read_scattered(listing: Listing, query: _Query, indexes: Searched, *, enough: int, most: int) -> Found:
     """As _read(), where the texts do not lie beside each other: many at once, so that PostgreSQL reads ahead."""
     first, window = SCATTERED
     window = window if query.is_selective else min(window, READ_SLOWLY)
     ids = list(listing.walk(window))
     condition, parameters = query.condition(indexes)
     found: list[int] = []
-    for some in (ids[:first], ids[first:]):
-        if some and len(found) < most:
-            with _without("seqscan", "indexscan") as cursor:
-                cursor.execute(
-                    "SELECT t.id FROM labeling_tweet t WHERE t.id = ANY(ARRAY(SELECT unnest(%s::bigint[])))"  # noqa: S608
-                    f" AND {condition} ORDER BY t.id {_way(listing)} LIMIT %s",
-                    [some, *parameters, most - len(found)],
-                )
-                found += [int(row[0]) for row in cursor.fetchall()]
-    if len(found) == most:
-        return Found(found, has_more=True)
-    return Found(found, end=ids[-1] if len(ids) == window else None)
+    unread = [ids[:first], ids[first:]]
+    while any(unread) and len(found) < enough:
+        with _without("seqscan", "indexscan") as cursor:
+            cursor.execute(
+                "SELECT t.id FROM labeling_tweet t WHERE t.id = ANY(ARRAY(SELECT unnest(%s::bigint[])))"  # noqa: S608
+                f" AND {condition} ORDER BY t.id {_way(listing)} LIMIT %s",
+                [unread.pop(0), *parameters, most - len(found)],
+            )
+            found += [int(row[0]) for row in cursor.fetchall()]
+    is_cut = len(ids) == window
+    if len(found) >= enough:
+        return Found(found, has_more=is_cut or any(unread) or len(found) == most)
+    return Found(found, end=ids[-1] if is_cut else None)
 
 
 def _way(listing: Listing) -> str:

@@ -229,4 +229,9 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 15, "queue": "score"},
     },
     "look-for-near-copies": {"task": "labeling.tasks.look_for_near_copies", "schedule": 60.0},
+    "keep-list-near": {
+        "task": "labeling.tasks.keep_list_near",
+        "schedule": 120.0,
+        "options": {"expires": 60, "queue": "score"},
+    },
 }

@@ -191,16 +191,12 @@ def list_context(
 ) -> dict[str, Any]:
     filters = form.filters
     page = flagged.page_of(version, filters, after=after, before=before)
-    count = page.count
-    if filters.is_plain and count is not None:  # stored exactly at publication
-        count, page.count_is_capped = version.score_summary["flagged"], False
     names = dict(form.fields["tag"].choices)  # type: ignore[attr-defined]
     least = flagged.min_risk_of(version, filters)
     copies = near_copies.count_copies([row.tweet_id for row in page.rows], cap=MOST_COPIES)
     return {
         "filters": filters,
         "page": page,
-        "count": count,
         "after": written(page.after),
         "before": written(page.before),
         "tag_names": names,

@@ -19,11 +19,21 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from labeling import annotation, exporting_flagged, flagged, jobs, review, score_tables, scoring, word_search
+from labeling import (
+    annotation,
+    exporting_flagged,
+    flagged,
+    jobs,
+    review,
+    score_tables,
+    scoring,
+    tasks,
+    word_search,
+)
 from labeling.flagged import Filters, LabelState
 from labeling.models import AuditEvent, FlaggedWords, Label, ModelVersion, Origin, ReviewItem, Source, Tweet
 from labeling.score_tables import ScoreTables, tag_word
-from tests.factories import make_tag, make_tweet, make_version
+from tests.factories import make_scores, make_tag, make_tweet, make_version
 from tests.fake_predictor import FakePredictor
 from tests.plans import rows_read
 
@@ -157,7 +167,7 @@ def assert_found(version: ModelVersion, case: dict, *, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [3, 50])
-@pytest.mark.parametrize("amount", ["few", "some", "many"])
+@pytest.mark.parametrize("amount", ["few", "some", "many", "asked"])
 def test_every_filter_finds_what_a_plain_reading_finds(
     labelled: ModelVersion, amount: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +177,8 @@ def test_every_filter_finds_what_a_plain_reading_finds(
         monkeypatch.setattr(flagged, "STATE_UP_TO", 1)
     if amount == "many":
         walk_only(monkeypatch)
+    if amount == "asked":
+        monkeypatch.setattr(flagged, "FEW_LOOKUPS", -1)
     for case in CASES:
         assert_found(labelled, case, size=size)
 
@@ -192,6 +204,8 @@ def test_filters_drawn_at_random_find_what_a_plain_reading_finds(
         with monkeypatch.context() as patch:
             if luck.random() < 0.7:
                 walk_only(patch)
+            else:
+                patch.setattr(flagged, "FEW_LOOKUPS", luck.choice([-1, 500]))
             assert_found(
                 labelled, {name: luck.choice(ANY[name]) for name in names}, size=luck.choice([3, 50])
             )
@@ -216,6 +230,11 @@ def test_each_start_is_chosen_for_what_it_bounds(
     assert start(state="da") == "list"
     met = flagged.choose_start(labelled, Filters(tag=tag, q="word1", state="da"))
     assert (met.start, met.sorts, met.windows) == ("state", True, ())
+    monkeypatch.setattr(flagged, "MET_UP_TO", 0)
+    assert start(q="word1", state="da") == start(q="word1", state="in_review") == "list"
+    monkeypatch.setattr(flagged, "FEW_LOOKUPS", 0)
+    assert start(q="word1", state="da") == start(q="word1", state="labelled", source=1) == "state"
+    assert start(q="word1", state="in_review") == start(q="word1", state="unlabelled") == "list"
 
 
 def test_what_is_rare_is_sorted_and_what_is_common_is_walked_to(large: ModelVersion) -> None:
@@ -289,11 +308,27 @@ def test_counts_are_exact_until_they_are_capped(
 
 
 @pytest.mark.django_db
+def test_beyond_the_cap_a_count_that_was_stored_is_shown(
+    corpus: list[Tweet], version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flagged, "COUNT_UP_TO", 2)
+    day = {"date_from": date(2026, 3, 1), "date_to": date(2026, 3, 1)}
+    for asked in ({}, {"tag": version.tag_ids[0]}, {"source": 1}, day, {"date_to": date(2026, 3, 2)}):
+        filters = Filters(**asked)  # type: ignore[arg-type]
+        page = flagged.page_of(version, filters, size=1)
+        assert (page.count, page.count_is_capped) == (len(ids(version, filters)), False), asked
+    for asked in ({"min_risk": 0.6}, {"source": 1, **day}, {"q": "opioids"}, {"state": "unlabelled"}):
+        page = flagged.page_of(version, Filters(**asked), size=1)  # type: ignore[arg-type]
+        assert (page.count, page.count_is_capped) == (2, True), asked
+
+
+@pytest.mark.django_db
 def test_a_full_window_says_how_far_it_looked(
     corpus: list[Tweet], version: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flagged, "FEW", 0)
-    monkeypatch.setattr(flagged, "LOOKUP_WINDOWS", (5, 7))
+    monkeypatch.setattr(flagged, "SMALL_WINDOW", 5)
+    monkeypatch.setattr(flagged, "LOOKUP_WINDOWS", (7,))
     page = flagged.page_of(version, Filters(source=1, state="unlabelled"))
     assert page.looked_down_to == pytest.approx(0.7)
     assert (page.count, page.count_is_capped) == (12, True)
@@ -441,6 +476,26 @@ def test_listed_scores_lie_in_the_order_of_the_walk(corpus: list[Tweet], version
         rows = cursor.fetchall()
     assert rows == sorted(rows, reverse=True)
     assert len(rows) == 48
+
+
+@pytest.mark.django_db
+def test_the_list_of_the_active_version_is_kept_near() -> None:
+    """And where nothing is listed, nothing is done."""
+    with CaptureQueriesContext(connection) as queries:
+        tasks.keep_list_near()
+        version = make_version(is_active=True)
+        tasks.keep_list_near()
+    assert not any("listed" in query["sql"] for query in queries)
+    make_scores(version, {make_tweet(f"pill {n} {'x' * 200}"): (0.9, {}) for n in range(100)})
+    with connection.cursor() as cursor, CaptureQueriesContext(connection) as queries:
+        tasks.keep_list_near()
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {queries[-1]['sql']}")
+        plan = cursor.fetchone()[0]
+        cursor.execute("SELECT pg_relation_size(%s) / 8192", [ScoreTables(version.pk).listed])
+        pages = cursor.fetchone()[0]
+    read = (json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]
+    assert pages > 1
+    assert read["Shared Hit Blocks"] + read["Shared Read Blocks"] == pages
 
 
 # How much is read -----------------------------------------------------------------------------------------

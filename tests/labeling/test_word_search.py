@@ -139,6 +139,20 @@ def test_few_tweets_are_looked_through_as_well(costs, corpus, monkeypatch):
             assert all_pages(Wanted(q=words, **wanted)) == expected(condition, **filters), (words, wanted)
 
 
+def test_a_few_thousand_review_items_are_read_whatever_the_word(corpus, monkeypatch):
+    """How often the corpus has a word says nothing of them."""
+    monkeypatch.setattr(word_search, "EXACT_BELOW", 0)
+    monkeypatch.setattr(word_search, "any_of", None)
+    monkeypatch.setattr(tweets, "PAGE_SIZE", 4)
+    for words in ("rare", "pill"):
+        page = tweets.find(Wanted(q=words, label=LabelState.REVIEW))
+        assert (page.count, page.count_is_capped, page.looked_to) == (
+            len(expected(WORDS[words], reviewitem__state="open")),
+            False,
+            None,
+        )
+
+
 def test_labels_know_the_words_of_their_tweets_whether_or_not_these_are_filed(corpus, monkeypatch):
     monkeypatch.setattr(tweets, "PAGE_SIZE", 4)
     for wanted, filters in (
