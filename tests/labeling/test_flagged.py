@@ -543,6 +543,23 @@ FILTERS: dict[str, list[dict]] = {
 }
 
 
+@pytest.mark.django_db
+def test_the_planner_knows_how_many_labels_are_by_people() -> None:
+    """Else it looks twenty thousand of them up in the list, one by one."""
+    tweets = Tweet.objects.bulk_create(
+        Tweet(source=2, import_id=0, text=f"pill {n}", dedupe_key=n) for n in range(1_000)
+    )
+    people = {"verdict": 1, "verdict_origin": Origin.ANALYST, "annotators": 1}
+    Label.objects.bulk_create(
+        Label(tweet=tweet, updated_at=timezone.now(), **(people if n % 25 == 0 else {}))
+        for n, tweet in enumerate(tweets)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE labeling_label")
+    source, condition, values = flagged._state_source("labelled")
+    assert word_search.expected_rows(f"SELECT FROM {source} WHERE {condition}", values) == 40
+
+
 @pytest.mark.slow
 def test_no_filters_together_read_more_than_their_bounds(large: ModelVersion) -> None:
     for names in itertools.chain.from_iterable(itertools.combinations(FILTERS, n) for n in (1, 2, 3)):
