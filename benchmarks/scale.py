@@ -37,7 +37,7 @@ from benchmarks.scale_table import KILLS, Figures, fit, growth, print_table, tab
 
 POLL_SECONDS = 0.1
 ADDED = 10_000
-PATIENCE = 8  # seconds between two kills, at the least about half of it
+PATIENCE = 5  # seconds between two kills, at the least about half of it
 PAGES = "benchmarks/pages.py"
 
 

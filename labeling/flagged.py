@@ -204,7 +204,7 @@ def stored_count(summary: dict[str, Any], filters: Filters) -> int | None:
     first, last = filters.date_from or date.min, filters.date_to or date.max
     if filters == Filters(date_from=filters.date_from, date_to=filters.date_to):
         days = ((date.fromisoformat(day), flagged) for day, _, flagged in summary["days"] if day)
-        return sum(flagged for day, flagged in days if first <= day <= last)
+        return sum(int(flagged) for day, flagged in days if first <= day <= last)
     return None
 
 

@@ -312,13 +312,18 @@ def test_beyond_the_cap_a_count_that_was_stored_is_shown(
     corpus: list[Tweet], version: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flagged, "COUNT_UP_TO", 2)
-    day = {"date_from": date(2026, 3, 1), "date_to": date(2026, 3, 1)}
-    for asked in ({}, {"tag": version.tag_ids[0]}, {"source": 1}, day, {"date_to": date(2026, 3, 2)}):
-        filters = Filters(**asked)  # type: ignore[arg-type]
-        page = flagged.page_of(version, filters, size=1)
-        assert (page.count, page.count_is_capped) == (len(ids(version, filters)), False), asked
-    for asked in ({"min_risk": 0.6}, {"source": 1, **day}, {"q": "opioids"}, {"state": "unlabelled"}):
-        page = flagged.page_of(version, Filters(**asked), size=1)  # type: ignore[arg-type]
+    first_day = {"date_from": date(2026, 3, 1), "date_to": date(2026, 3, 1)}
+    stored: list[dict] = [
+        {}, {"tag": version.tag_ids[0]}, {"source": 1}, first_day, {"date_to": date(2026, 3, 2)},
+    ]  # fmt: skip
+    for asked in stored:
+        page = flagged.page_of(version, Filters(**asked), size=1)
+        assert (page.count, page.count_is_capped) == (len(ids(version, Filters(**asked))), False), asked
+    capped: list[dict] = [
+        {"min_risk": 0.6}, {"source": 1, **first_day}, {"q": "opioids"}, {"state": "unlabelled"},
+    ]  # fmt: skip
+    for asked in capped:
+        page = flagged.page_of(version, Filters(**asked), size=1)
         assert (page.count, page.count_is_capped) == (2, True), asked
 
 
