@@ -176,10 +176,9 @@ def _indexing(tables: ScoreTables, lock: int) -> Iterator[Any]:
     with bounded_transaction() as cursor:
         # The backend of a worker that was killed may be at the same index still.
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [lock, int(tables.version_id)])
-        # Each of the two on one core: helpers would take a third more of both for the same index. And what is
-        # sorted in pieces that the processor's cache holds is done sooner than in much memory.
+        # Each of the two on one core: helpers would take a third more of both for the same index.
         cursor.execute(
-            "SET LOCAL maintenance_work_mem = '32MB'; SET LOCAL max_parallel_maintenance_workers = 0"
+            "SET LOCAL maintenance_work_mem = '512MB'; SET LOCAL max_parallel_maintenance_workers = 0"
         )
         yield cursor
 
@@ -247,10 +246,14 @@ def keep_near(tables: ScoreTables) -> None:
     """Read all that is listed once, for PostgreSQL to have it in its memory: a tenth of a second where it does.
 
     After a restart, or once a large import has taken the memory, each list would fetch its rows one by one: three times
-    as slow. A list larger than a quarter of that memory passes through it and stays out.
+    as slow. A list larger than a quarter of that memory is left alone: PostgreSQL would read it and keep none.
     """
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT count(words) FROM {tables.listed}")
+        cursor.execute(
+            f"SELECT count(words) FROM {tables.listed} WHERE"
+            " (SELECT 4 * pg_relation_size(%s) < pg_size_bytes(current_setting('shared_buffers')))",
+            [tables.listed],
+        )
 
 
 @contextmanager
