@@ -27,12 +27,12 @@ from labeling.word_search import expected_rows
 
 PAGE_SIZE = 50
 COUNT_UP_TO = 200  # tweets are counted up to here; where no count of more is stored, a page says "200+"
-FEW_LOOKUPS = 500  # listed tweets whose labels are sooner looked up than labels are asked for their words
 FEW = 5_000  # listed tweets that are sooner all read and sorted than thought about
 STATE_UP_TO = 3_000  # a label state with fewer tweets bounds the work
 # What indexes find, and the tweets of a label state, that are sooner met with each other as a whole than window by window.
 MET_UP_TO, MET_STATE_UP_TO = 30_000, 30_000
-ASKED_STATE_UP_TO = 60_000  # a label state with fewer tweets is asked for words
+# Labels are asked for words: from so many tweets with the words on, in a label state of no more tweets.
+ASKED_FROM, ASKED_STATE_UP_TO = 500, 60_000
 # Microseconds of a listed tweet: that indexes find, to be read and sorted; that is passed on the walk along the risks,
 # where the index on risk says enough, or its words and tags are asked.
 SORTING, PASSING, ASKING = 1.0, 0.1, 0.4
@@ -71,6 +71,14 @@ class Filters:
     def is_plain(self) -> bool:
         """Nothing but the threshold."""
         return self == Filters()
+
+    @property
+    def is_known_to_labels(self) -> bool:
+        """There are words, and a label state of tweets that all have a label, which knows their words."""
+        return bool(self.q and self.state) and self.state not in (
+            LabelState.UNLABELLED,
+            LabelState.IN_REVIEW,
+        )
 
 
 @dataclass
@@ -209,19 +217,15 @@ def stored_count(summary: dict[str, Any], filters: Filters) -> int | None:
 
 
 def choose_start(version: ModelVersion, filters: Filters, *, wanted: int = COUNT_UP_TO + 1) -> Plan:
-    """The planner. In order of preference: few tweets by their words, tag or dates; few of a label state, or not many of
-    either, met with each other; a tag alone by its own index; else what is cheaper, to sort what the indexes find or to
-    walk along the risks."""
+    """The planner. In order of preference: the labels of a label state that have the words; few tweets by their words, tag
+    or dates; few of a label state, or not many of either, met with each other; a tag alone by its own index; else what is
+    cheaper, to sort what the indexes find or to walk along the risks."""
     plan = Plan(Start.LIST)
-    is_small_enough = wanted <= COUNT_UP_TO or filters.state == LabelState.UNLABELLED
-    windows = (SMALL_WINDOW, *LOOKUP_WINDOWS) if is_small_enough else LOOKUP_WINDOWS
+    most_match = filters.state == LabelState.UNLABELLED
+    windows = (SMALL_WINDOW, *LOOKUP_WINDOWS) if most_match or wanted <= COUNT_UP_TO else LOOKUP_WINDOWS
     found = _found_by_index(version, filters)
-    if (
-        found > FEW_LOOKUPS
-        and filters.q
-        and _is_of_labels(filters.state)
-        and _has_at_most(filters.state, ASKED_STATE_UP_TO)
-    ):
+    asks_labels = filters.is_known_to_labels and found > ASKED_FROM
+    if asks_labels and _has_at_most(filters.state, ASKED_STATE_UP_TO):
         plan.start, plan.sorts = Start.STATE, True
     elif found <= FEW:
         plan.sorts = True
@@ -342,9 +346,7 @@ class _Walk:
             where.include(_carried(self.filters, table))
         if plan.start is Start.STATE:
             source, condition, values = _state_source(self.filters.state)
-            if self.filters.q and _is_of_labels(
-                self.filters.state
-            ):  # few: an index knows the words of labels
+            if self.filters.is_known_to_labels:
                 condition, values = f"{condition} AND t.words @@ {WORDS}", [*values, self.filters.q]
             where.add(f"tweet_id IN (SELECT t.tweet_id FROM {source} WHERE {condition})", *values)
         where.add("risk >= %s::real", min_risk_of(self.version, self.filters))
@@ -384,11 +386,6 @@ def _midnight(day: date) -> datetime:
 
 
 PEOPLE = [Origin.ANALYST, Origin.REVIEW]
-
-
-def _is_of_labels(state: str) -> bool:
-    """Whether every tweet of the label state has a label."""
-    return bool(state) and state not in (LabelState.UNLABELLED, LabelState.IN_REVIEW)
 
 
 def _state_source(state: str) -> tuple[str, str, list[Any]]:

@@ -176,9 +176,10 @@ def _indexing(tables: ScoreTables, lock: int) -> Iterator[Any]:
     with bounded_transaction() as cursor:
         # The backend of a worker that was killed may be at the same index still.
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [lock, int(tables.version_id)])
-        # Each of the two on one core: helpers would take a third more of both for the same index.
+        # Each of the two on one core: helpers would take a third more of both for the same index. More memory does not make
+        # them quicker: smaller pieces stay in the processor's cache while they are sorted.
         cursor.execute(
-            "SET LOCAL maintenance_work_mem = '512MB'; SET LOCAL max_parallel_maintenance_workers = 0"
+            "SET LOCAL maintenance_work_mem = '32MB'; SET LOCAL max_parallel_maintenance_workers = 0"
         )
         yield cursor
 

@@ -178,7 +178,7 @@ def test_every_filter_finds_what_a_plain_reading_finds(
     if amount == "many":
         walk_only(monkeypatch)
     if amount == "asked":
-        monkeypatch.setattr(flagged, "FEW_LOOKUPS", -1)
+        monkeypatch.setattr(flagged, "ASKED_FROM", -1)
     for case in CASES:
         assert_found(labelled, case, size=size)
 
@@ -205,7 +205,7 @@ def test_filters_drawn_at_random_find_what_a_plain_reading_finds(
             if luck.random() < 0.7:
                 walk_only(patch)
             else:
-                patch.setattr(flagged, "FEW_LOOKUPS", luck.choice([-1, 500]))
+                patch.setattr(flagged, "ASKED_FROM", luck.choice([-1, 500]))
             assert_found(
                 labelled, {name: luck.choice(ANY[name]) for name in names}, size=luck.choice([3, 50])
             )
@@ -232,7 +232,7 @@ def test_each_start_is_chosen_for_what_it_bounds(
     assert (met.start, met.sorts, met.windows) == ("state", True, ())
     monkeypatch.setattr(flagged, "MET_UP_TO", 0)
     assert start(q="word1", state="da") == start(q="word1", state="in_review") == "list"
-    monkeypatch.setattr(flagged, "FEW_LOOKUPS", 0)
+    monkeypatch.setattr(flagged, "ASKED_FROM", 0)
     assert start(q="word1", state="da") == start(q="word1", state="labelled", source=1) == "state"
     assert start(q="word1", state="in_review") == start(q="word1", state="unlabelled") == "list"
 
