@@ -284,13 +284,16 @@ def draw(planned: Plan) -> list[list[int]]:
 
 def _meet(planned: Plan, missing: dict[int, int], drawn: list[list[int]]) -> None:
     corpus, looked_up = planned.corpus, 0
-    batches = random_ids(corpus.first_id, corpus.last_id, rng=np.random.default_rng())
+    ids = itertools.chain.from_iterable(
+        random_ids(corpus.first_id, corpus.last_id, rng=np.random.default_rng())
+    )
+    at_once = max(SURVEYED, 2 * sum(missing.values()))
     while any(len(drawn[h]) < n for h, n in missing.items()) and looked_up < MAX_IDS:
-        batch = next(batches, [])
-        if not batch:
+        some = list(itertools.islice(ids, at_once))
+        if not some:
             return
-        looked_up += len(batch)
-        for tweet_id, h, _ in _look_up(corpus.version, planned.edges, batch):
+        looked_up += len(some)
+        for tweet_id, h, _ in _look_up(corpus.version, planned.edges, some):
             if h in missing and len(drawn[h]) < missing[h]:
                 drawn[h].append(tweet_id)
 

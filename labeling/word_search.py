@@ -303,19 +303,44 @@ def _ask(listing: Listing, words: str, parts: list[Part], *, enough: int, most: 
     left = [part for part in parts if _may_hold(part, listing)]
     left.sort(key=lambda part: part.first_id if up else -part.last_id)
     found: list[int] = []
+    asked = 0
     # The index on ids gives the order, and would be walked to the end for a word that is rare.
     with _without("seqscan", "indexscan"):
         while left:
-            part = left.pop(0)
-            holds = listing.that(
-                f"{part.condition(TWEET)} AND {VECTOR.format(alias=TWEET)} @@ {WORDS}", [words]
+            some = _as_many_as_needed(
+                left, share=(len(found) + 1) / max(asked, 1), missing=enough - len(found)
             )
-            found += holds.ids()[:most]
+            left = left[len(some) :]
+            asked += sum(map(_worth, some))
+            found += _holding(listing, words, some).ids()[:most]
             bounds = [other.first_id if up else other.last_id for other in left]
             settled = [i for i in found if all(i < bound if up else i > bound for bound in bounds)]
             if left and len(settled) >= enough:
                 return Found(sorted(settled, reverse=not up)[:most], has_more=True)
     return Found(sorted(found, reverse=not up)[:most], has_more=len(found) >= most)
+
+
+def _as_many_as_needed(parts: list[Part], *, share: float, missing: int) -> list[Part]:
+    """The first of these indexes that are likely to have what is missing, if this share of their tweets match."""
+    expected, some = 0.0, parts[:1]
+    for part in parts[1:]:
+        expected += share * _worth(some[-1])
+        if expected >= missing:
+            break
+        some.append(part)
+    return some
+
+
+def _worth(part: Part) -> int:
+    """How many tweets count on it. Small additions are asked on the side: how many they are is known least of all."""
+    return part.tweets if part.last_segment else 0
+
+
+def _holding(listing: Listing, words: str, parts: list[Part]) -> Listing:
+    """What one of these indexes has of the words: each must stand in its own condition, for the planner to use it."""
+    has_words = f"{VECTOR.format(alias=TWEET)} @@ {WORDS}"
+    conditions = [f"{part.condition(TWEET)} AND {has_words}" for part in parts]
+    return listing.that(" OR ".join(f"({condition})" for condition in conditions), [words] * len(parts))
 
 
 def _may_hold(part: Part, listing: Listing) -> bool:

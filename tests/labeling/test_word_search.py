@@ -217,6 +217,28 @@ def test_a_page_that_the_newest_index_fills_asks_no_older_one(monkeypatch):
     assert asked(before=ids[-1]) == [1]
 
 
+def test_for_a_rare_word_several_indexes_are_asked_at_once(monkeypatch):
+    """As many as are likely to have what is missing on the page."""
+    for segment in range(1, 7):
+        for n in range(10):
+            make_tweet(f"{'rare' if n == 0 else 'common'} {segment} {n}", search_segment=segment)
+        index(segment, segment)
+
+    def asked(words: str) -> list[list[int]]:
+        with CaptureQueriesContext(connection) as queries:
+            tweets.find(Wanted(q=words))
+        texts = [query["sql"] for query in queries if "ORDER BY" in query["sql"]]
+        numbers = [[int(n) for n in re.findall(r"search_segment BETWEEN (\d)", text)] for text in texts]
+        return [some for some in numbers if some]
+
+    monkeypatch.setattr(tweets, "PAGE_SIZE", 4)
+    monkeypatch.setattr(tweets, "COUNT_CAP", 4)
+    assert asked("rare") == [[6], [5, 4], [3, 2]]
+    assert asked("common") == [[6]]
+    assert asked("unheard") == [[6], [5, 4, 3, 2, 1]]
+    assert found("rare") == [f"rare {segment} 0" for segment in range(6, 2, -1)]
+
+
 def test_an_index_whose_bounds_nobody_knows_is_asked_first():
     """Until a first run of migration 0016, or of a builder of its time."""
     make_tweet("pill old", search_segment=1)
