@@ -235,7 +235,9 @@ def graph_of(variant: Variant, model: Tagger) -> Callable[[pa.Array], np.ndarray
     if variant.product:
         scales = [{"slope": 1.0, "intercept": 0.0}] * model.shape_.outputs
         tags = [str(number) for number in range(1, model.shape_.outputs)]
-        return predict.Predictor(model, {"tags": tags, "thresholds": {}, "scales": scales}).predict
+        return predict.Predictor(
+            model, {"config": {}, "tags": tags, "thresholds": {}, "scales": scales}
+        ).predict
     one, zero = tf.ones([model.shape_.outputs]), tf.zeros([model.shape_.outputs])
 
     def graph(texts: tf.Tensor) -> tf.Tensor:
