@@ -157,6 +157,21 @@ def test_a_small_corpus_goes_through_training_scoring_and_an_addition(folder):
     assert steps["add"]["visible_seconds"] > 0
 
 
+@pytest.mark.slow
+@pytest.mark.tensorflow
+def test_every_step_of_the_graph_is_timed(tmp_path):
+    figures = tmp_path / "graph.json"
+    command = [sys.executable, "benchmarks/graph.py", "--texts", "64", "--repeats", "1", "--only", "speed"]
+    done = subprocess.run(
+        [*command, "--no-fasttext", "--json", str(figures)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    speeds = json.loads(figures.read_text())["speed"]["invented tweets"]
+    assert len(speeds) > 10
+    assert all(speed["best"] > 0 for speed in speeds.values())
+
+
 def test_pages_of_two_sizes_are_compared_by_the_better_run_of_each(tmp_path, monkeypatch, capsys):
     def written(name: str, **p95: float) -> str:
         file = tmp_path / name
