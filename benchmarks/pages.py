@@ -5,7 +5,8 @@
 
 Measures the configured database as it is, in this process, through Django's test client: middleware, queries and
 rendering, without gunicorn and the network; of the pages that are full of tweets, apart as well. No two requests of a case are alike: tags, days, risks, words and places
-in the list are drawn anew for each one. The first ten requests of each case do not count. Labels some tweets of a queue of its own, and an audit, with invented verdicts: do not run it on a database in use.
+in the list are drawn anew for each one. The first ten requests of each case do not count, and the
+flagged list is read into PostgreSQL's memory before them, as a worker does every two minutes. Labels some tweets of a queue of its own, and an audit, with invented verdicts: do not run it on a database in use.
 
 --fill first makes an empty database big, --team adds to a corpus that is there what a team leaves behind: labels, review
 items and queues (benchmarks/pages_data.py). --while-scoring lets `manage.py score --workers 2` of another version run at
