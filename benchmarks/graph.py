@@ -24,11 +24,9 @@ import argparse
 import contextlib
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,13 +40,12 @@ sys.path.insert(0, str(ROOT))
 
 import tensorflow as tf
 
-from benchmarks import corpus, measuring
+from benchmarks import corpus, fasttext_peer, measuring
 from benchmarks.needles import judge, read
 from ml import fitting, groups, predict, text
 from ml.network import Shape, Tagger, Vocabulary
 
 OUTPUTS = 26  # DA and 25 tags
-FASTTEXT = ("fasttext-wheel==0.9.2", "numpy")
 NEGATIVES = 150_000
 
 Found = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # words' buckets, the text of each, number of texts
@@ -311,10 +308,11 @@ def speeds(
             started = time.process_time()
             run(texts)
             spent[name].append(time.process_time() - started)
-    return {
-        name: {"best": len(texts) / min(times), "median": len(texts) / statistics.median(times)}
-        for name, times in spent.items()
-    }
+    return {name: _speed(len(texts), times) for name, times in spent.items()}
+
+
+def _speed(texts: int, seconds: list[float]) -> dict[str, float]:
+    return {"best": texts / min(seconds), "median": texts / statistics.median(seconds)}
 
 
 def hashing_peer(texts: list[str], truth: np.ndarray) -> tuple[Callable[[pa.Array], Any], Any]:
@@ -341,59 +339,24 @@ def hashing_peer(texts: list[str], truth: np.ndarray) -> tuple[Callable[[pa.Arra
     return run, rank
 
 
-_FASTTEXT_SCRIPT = """
-import json, sys, time
-import fasttext
-folder, repeats = sys.argv[1], int(sys.argv[2])
-def lines(name):
-    with open(f"{folder}/{name}", encoding="utf-8", newline="\\n") as file:
-        return file.readlines()
-def speed(model, sample, k):
-    spent = []
-    for _ in range(repeats):
-        started = time.process_time()
-        model.f.multilinePredict(sample, k, 0.0, "strict")
-        spent.append(time.process_time() - started)
-    spent.sort()
-    return {"best": len(sample) / spent[0], "median": len(sample) / spent[len(spent) // 2]}
-options = dict(wordNgrams=2, thread=1, verbose=0)
-result = {"verdict": {}, "all outputs": {}}
-model = fasttext.train_supervised(f"{folder}/verdict.txt", **options)
-many = fasttext.train_supervised(f"{folder}/tags.txt", loss="ova", epoch=1, **options)
-for name in sys.argv[3:]:
-    sample = lines(name)
-    result["verdict"][name] = speed(model, sample, 1)
-    result["all outputs"][name] = speed(many, sample, 26)
-print(json.dumps(result))
-"""
-
-
-def fasttext_peer(
+def fasttext_speeds(
     texts: list[str], truth: np.ndarray, samples: dict[str, pa.Array], repeats: int
-) -> dict[str, Any]:
-    """Its speeds, for the verdict alone and for as many outputs as ours. Lower-cased, as ours are."""
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Of fastText: {sample: {kind: speed}}, as speeds() says them."""
     rng = np.random.default_rng(1)
-
-    def line(value: str) -> str:
-        return " ".join(value.lower().split()) + "\n"
-
+    order = rng.permutation(len(texts))  # it learns in the order of the file
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        venv.create(folder / "venv", with_pip=True)
-        python = str(folder / "venv" / "bin" / "python")
-        pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *FASTTEXT]
-        subprocess.run(pip, check=True)
-        with (folder / "verdict.txt").open("w") as verdicts, (folder / "tags.txt").open("w") as tags:
-            for index in rng.permutation(len(texts)):  # it learns in the order of the file
-                value, da = texts[index], truth[index]
-                verdicts.write(f"__label__{'DA' if da else 'NDA'} {line(value)}")
-                tags.write(f"__label__{rng.integers(OUTPUTS)} {line(value)}")
+        fasttext_peer.install(folder)
+        tags = ([f"tag{number}"] for number in rng.integers(OUTPUTS - 1, size=len(texts)))
+        fasttext_peer.write_training(folder, [texts[index] for index in order], truth[order] > 0, tags)
         for sample, array in samples.items():
-            (folder / sample).write_text("".join(line(value) for value in array.to_pylist()))
-        script = [python, "-c", _FASTTEXT_SCRIPT, name, str(repeats), *samples]
-        done = subprocess.run(script, check=True, stdout=subprocess.PIPE, text=True)
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return found
+            fasttext_peer.write_sample(folder, sample, array.to_pylist())
+        found = fasttext_peer.seconds(folder, list(samples), repeats=repeats)
+    return {
+        sample: {kind: _speed(len(array), found[kind][sample]["cpu"]) for kind in found}
+        for sample, array in samples.items()
+    }
 
 
 # --- accuracy --------------------------------------------------------------------------------------------------
@@ -527,10 +490,8 @@ def main() -> None:
 
     # 3. fastText.
     if samples and not options.no_fasttext:
-        found = fasttext_peer(texts, truth, samples, options.repeats)
-        for kind, by_sample in found.items():
-            for name, speed in by_sample.items():
-                result["speed"][name][f"fastText, {kind}"] = speed
+        for sample, by_kind in fasttext_speeds(texts, truth, samples, options.repeats).items():
+            result["speed"][sample] |= {f"fastText, {kind}": speed for kind, speed in by_kind.items()}
     result["variants"] = [
         {k: v for k, v in asdict(variant).items() if not callable(v)} for variant in variants
     ]

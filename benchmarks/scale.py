@@ -18,52 +18,23 @@ import argparse
 import itertools
 import json
 import os
-import random
 import re
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import corpus, measuring
-from benchmarks.installation import Installation, Site
-from benchmarks.measuring import CommandFailed, Watch, say
-from benchmarks.scale_table import KILLS, Figures, fit, growth, print_table, table
+from benchmarks import corpus, measuring, scale_scoring
+from benchmarks.installation import Installation
+from benchmarks.measuring import CommandFailed, say
+from benchmarks.scale_run import CannotMeasure, Run, active_jobs, ask_now, wait_until, watching
+from benchmarks.scale_table import Figures, fit, growth, print_table, table
 
-POLL_SECONDS = 0.1
 ADDED = 10_000
-PATIENCE = 5  # seconds between two kills, at the least about half of it
 PAGES = "benchmarks/pages.py"
-
-
-@dataclass
-class Run:
-    """What the steps share."""
-
-    folder: Path
-    rows: int
-    specific: int
-    seed: int
-    requests: int
-    installation: Installation
-    figures: dict[str, Figures]
-
-    @property
-    def corpus(self) -> Path:
-        return self.folder / "corpus"
-
-    @property
-    def total(self) -> int:
-        return int(self.installation.value("SELECT count(*) FROM labeling_tweet"))
-
-
-class CannotMeasure(Exception):
-    """This figure cannot be had here; the message says why."""
 
 
 # Import -------------------------------------------------------------------------------------------------------
@@ -166,34 +137,6 @@ def background(run: Run) -> Figures:
     }
 
 
-def ask_now(installation: Installation, task: str) -> None:
-    """What the clock does every 15 or 60 seconds, at once."""
-    installation.python(f"from labeling import tasks; tasks.{task}()")
-
-
-def active_jobs(installation: Installation, kind: str = "%") -> int:
-    sql = "SELECT count(*) FROM labeling_job WHERE state IN ('queued', 'running') AND kind LIKE %s"
-    return int(installation.value(sql, [kind]))
-
-
-def watching(site: Site) -> Watch:
-    return Watch([site.process.pid], postgres=site.installation.postgres)
-
-
-def wait_until(
-    condition: Callable[[], Any], *, seconds: float, every: float = POLL_SECONDS, site: Site | None = None
-) -> float:
-    """How long it took. Raises CommandFailed, at once when the site has ended."""
-    began = time.perf_counter()
-    while not condition():
-        if site and site.process.poll() is not None:
-            raise CommandFailed(f"The installation has ended: see {site.installation.var}/launch.log")
-        if time.perf_counter() - began > seconds:
-            raise CommandFailed(f"Waited {seconds:,.0f} s in vain")
-        time.sleep(every)
-    return time.perf_counter() - began
-
-
 # Model --------------------------------------------------------------------------------------------------------
 
 
@@ -206,190 +149,6 @@ def rules(run: Run) -> Figures:
 def train(run: Run) -> Figures:
     line, used = run.installation.manage("train", "--architecture", "fast", "--seed", str(run.seed))
     return {"line": line, **used.as_json()}
-
-
-def version_of(run: Run) -> tuple[int, int]:
-    """Id and number of the newest trained version."""
-    found = run.installation.rows(
-        "SELECT id, number FROM labeling_modelversion WHERE state = 'ready' ORDER BY number DESC LIMIT 1"
-    )
-    if not found:
-        raise CannotMeasure("no version has been trained: run the step train")
-    return int(found[0][0]), int(found[0][1])
-
-
-def score_one(run: Run) -> Figures:
-    return scored_by(run, helpers=0)
-
-
-def score_two(run: Run) -> Figures:
-    """By the worker that leads and one helper; the version stays active for the steps after it."""
-    return scored_by(run, helpers=1)
-
-
-def scored_by(run: Run, *, helpers: int) -> Figures:
-    """From the button on the version's page to the flagged page that shows it, by workers that are warm.
-
-    The job goes on a little: it marks words and what every reader may see (`job_seconds`).
-    """
-    forget_scores(run)
-    pk, number = version_of(run)
-    with run.installation.launched(SCORE_HELPERS=str(helpers)) as site:
-        site.log_in("reviewer")
-        warm_up(run, site, helpers=helpers)
-        active = "SELECT is_active FROM labeling_modelversion WHERE id = %s"
-        with watching(site) as watch:
-            began = time.perf_counter()
-            press_score(site, number, activate=True)
-            wait_until(
-                lambda: run.installation.value(active, [pk]) or not active_jobs(run.installation, "score"),
-                seconds=14_400, site=site,
-            )  # fmt: skip
-            flagged = site.get("/flagged/")
-            shown = time.perf_counter() - began
-            wait_until(lambda: not active_jobs(run.installation, "score"), seconds=600, site=site)
-        state, error = run.installation.rows(
-            "SELECT state, error FROM labeling_job WHERE kind = 'score' ORDER BY id DESC LIMIT 1"
-        )[0]
-        if state != "done":
-            raise CommandFailed(f"Scoring ended as {state}: {error}")
-        if "/tweets/" not in flagged:
-            raise CommandFailed("The flagged page shows no tweet")
-    check_scores(run, pk)
-    tweets = run.total
-    return {
-        **watch.used.as_json(), "seconds": shown, "job_seconds": watch.used.seconds, "workers": helpers + 1,
-        "tweets": tweets, "tweets_per_second": tweets / shown, "in_pieces": chunk_seconds(run, pk),
-    }  # fmt: skip
-
-
-def press_score(site: Site, number: int, *, activate: bool = False) -> None:
-    site.get(f"/versions/{number}/")
-    site.post(f"/versions/{number}/score/", {"activate": "on"} if activate else {})
-
-
-def warm_up(run: Run, site: Site, *, helpers: int) -> None:
-    """Begin to score with both processes, until each has loaded TensorFlow and the model; cancel; drop the scores."""
-    press_score(site, version_of(run)[1])
-    newest = run.installation.value("SELECT max(id) FROM labeling_scoringrun")
-    if not helpers:  # the measured run uses one of them, whichever it is
-        run.installation.python(f"from labeling import tasks; tasks.score_chunks.delay({newest})")
-    warm = (
-        "SELECT count(DISTINCT backend_pid) FROM labeling_scoringchunk WHERE state = 'done' AND run_id = %s"
-    )
-    wait_until(
-        lambda: run.installation.value(warm, [newest]) >= 2 or not active_jobs(run.installation, "score"),
-        seconds=600, site=site,
-    )  # fmt: skip
-    if active_jobs(run.installation, "score"):
-        job = run.installation.value("SELECT max(id) FROM labeling_job WHERE kind = 'score'")
-        site.post(f"/jobs/{job}/cancel/", {})
-    wait_until(lambda: not active_jobs(run.installation, "score"), seconds=600, site=site)
-    time.sleep(3)  # a helper looks once more, and finds the run at its end
-    forget_scores(run)
-
-
-def chunks_done(run: Run) -> int:
-    return int(
-        run.installation.value(
-            "SELECT count(*) FROM labeling_scoringchunk WHERE state = 'done'"
-            " AND run_id = (SELECT max(id) FROM labeling_scoringrun)"
-        )
-    )
-
-
-def chunk_seconds(run: Run, version: int) -> Figures:
-    """From the ledger: how long the chunks took, and what came after the last of them."""
-    found = run.installation.rows(
-        "SELECT count(*), sum(c.seconds)::float8,"
-        " extract(epoch FROM min(c.claimed_at) - min(j.started_at))::float8,"
-        " extract(epoch FROM max(c.claimed_at) - min(c.claimed_at))::float8,"
-        " extract(epoch FROM max(j.finished_at) - max(c.claimed_at))::float8"
-        " FROM labeling_scoringchunk c JOIN labeling_scoringrun r ON r.id = c.run_id"
-        " JOIN labeling_job j ON j.id = r.job_id WHERE r.version_id = %s"
-        " AND r.id = (SELECT max(id) FROM labeling_scoringrun)",
-        [version],
-    )[0]
-    names = ("chunks", "chunk_seconds", "before_first", "first_to_last_claim", "after_last_claim")
-    return dict(zip(names, found, strict=True))
-
-
-def check_scores(run: Run, version: int) -> Figures:
-    """Every tweet must have one score. Reads all of them."""
-    scores, tweets = run.installation.rows(
-        "SELECT count(*), count(DISTINCT tweet_id) FROM labeling_score WHERE version_id = %s", [version]
-    )[0]
-    if not scores == tweets == run.total:
-        raise CommandFailed(f"{run.total:,} tweets, but {scores:,} scores of {tweets:,} tweets")
-    floor = run.installation.value(
-        "SELECT (score_summary ->> 'floor')::real FROM labeling_modelversion WHERE id = %s", [version]
-    )
-    listed, wanted = run.installation.rows(
-        "SELECT (SELECT count(*) FROM labeling_listed WHERE version_id = %s),"
-        " (SELECT count(*) FROM labeling_score WHERE version_id = %s AND risk >= %s::real)",
-        [version, version, floor],
-    )[0]
-    if listed != wanted:
-        raise CommandFailed(f"{wanted:,} scores at the floor or above, but {listed:,} are listed")
-    return {"tweets": tweets, "scores": scores, "listed": listed}
-
-
-def forget_scores(run: Run) -> float | None:
-    """Drop the newest version's scores; the seconds of the statement itself. Puts an active version to rest first."""
-    pk, _ = version_of(run)
-    said = run.installation.python(
-        "import time; from labeling import scoring; from labeling.models import ModelVersion\n"
-        f"version = ModelVersion.objects.get(pk={pk})\n"
-        "ModelVersion.objects.filter(pk=version.pk, is_active=True).update(is_active=False)\n"
-        "version.refresh_from_db(); began = time.perf_counter(); scoring.drop_scores(version)\n"
-        "print('seconds', time.perf_counter() - began)"
-    )
-    match = re.search(r"seconds ([\d.e-]+)", said)
-    return float(match[1]) if match else None
-
-
-def drop(run: Run) -> Figures:
-    """A version's scores, all of them. They must have been scored by the step score_one."""
-    pk, _ = version_of(run)
-    before = run.installation.value("SELECT count(*) FROM labeling_score WHERE version_id = %s", [pk])
-    if not before:
-        raise CannotMeasure("the version has no scores: run the step score_one right before")
-    return {"scores": before, "seconds": forget_scores(run)}
-
-
-def kill(run: Run) -> Figures:
-    """kill -9 of any worker process, again and again while the whole corpus is being scored."""
-    forget_scores(run)
-    pk, number = version_of(run)
-    luck = random.Random(run.seed)
-    one_run = (run.figures.get("score_two") or run.figures.get("score_one") or {}).get("seconds") or 60
-    kills = 0
-    with run.installation.launched(SCORE_HELPERS="1") as site:
-        site.log_in("reviewer")
-        press_score(site, number)
-        wait_until(lambda: chunks_done(run) >= 1, seconds=600)
-        with watching(site) as watch:
-            while kills < KILLS and active_jobs(run.installation, "score"):
-                # The launcher gives a program up that ends five times in a minute: kill slower than that.
-                time.sleep(max(PATIENCE, one_run / KILLS) * luck.uniform(0.5, 1.5))
-                if workers := site.workers():
-                    luck.choice(workers).kill()
-                    kills += 1
-            wait_until(lambda: not active_jobs(run.installation, "score"), seconds=14_400, every=1, site=site)
-    found = check_scores(run, pk)
-    attempts = run.installation.value(
-        "SELECT sum(attempt) - count(*) FROM labeling_scoringchunk WHERE run_id ="
-        " (SELECT max(id) FROM labeling_scoringrun)"
-    )
-    figures = {
-        **found,
-        "kills": kills,
-        "chunks_done_again": int(attempts or 0),
-        "seconds": watch.used.seconds,
-    }
-    if kills < KILLS:
-        figures["reason"] = f"scoring was over after {kills} of {KILLS} kills"
-    return figures
 
 
 # Pages, labeling, additions -----------------------------------------------------------------------------------
@@ -482,10 +241,11 @@ STEPS: dict[str, Callable[[Run], Figures]] = {
     "background": background,
     "rules": rules,
     "train": train,
-    "score_one": score_one,
-    "drop": drop,
-    "kill": kill,
-    "score_two": score_two,
+    "score_one": scale_scoring.score_one,
+    "drop": scale_scoring.drop,
+    "kill": scale_scoring.kill,
+    "score_two": scale_scoring.score_two,
+    "rounds": scale_scoring.rounds,
     "disk": disk,
     "pages": pages,
     "pages_busy": pages_busy,

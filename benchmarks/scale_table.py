@@ -44,6 +44,7 @@ def table(result: Figures) -> list[Line]:
 
     memory = max((figure(step, "peak_rss") or 0 for step in ("import_general", "import_csv")), default=0)
     one, two = figure("score_one", "seconds"), figure("score_two", "seconds")
+    ratio = figure("rounds", "two_against_one")
     lines = [
         Line("import, Parquet", figure("import_general", "seconds"), 120 * share),
         Line(
@@ -61,7 +62,22 @@ def table(result: Figures) -> list[Line]:
         Line("training", figure("train", "seconds")),
         Line("scoring until flagged shows it, two warm workers", two, 150 * share),
         Line("scoring", figure("score_two", "tweets_per_second"), 133_000, "tweets/s", at_least=True),
-        Line("two workers against one", one / two if one and two else None, 1.7, "×", at_least=True),
+        Line(
+            "two workers against one", ratio or (one / two if one and two else None), 1.7, "×", at_least=True
+        ),
+        *(
+            Line(
+                f"scoring, end to end, against fastText's {kind} in memory",
+                figure("rounds", name),
+                3,
+                "×",
+                at_least=True,
+            )
+            for kind, name in (
+                ("verdict", "against_fasttext_verdict"),
+                ("all outputs", "against_fasttext_all_outputs"),
+            )
+        ),
         Line("drop a version's scores", figure("drop", "seconds"), 1),
         Line("scores too many or too few after kill -9", _wrong_scores(figure("kill")), 0, ""),
         Line("kills", figure("kill", "kills"), KILLS, "", at_least=True),

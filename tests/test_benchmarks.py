@@ -13,7 +13,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import corpus, pages_growth, scale, scale_table
+from benchmarks import corpus, fasttext_peer, pages_growth, scale, scale_scoring, scale_table
+from benchmarks.installation import Installation
+from benchmarks.scale_run import Run
 from tests.services.conftest import servers_of, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,6 +110,41 @@ def test_the_formula_goes_through_both_runs():
     a, b = scale_table.fit(run(2_000_000, 13.0), run(20_000_000, 103.0))
     assert a.value == pytest.approx(3.0)
     assert b.value == pytest.approx(10.0)
+
+
+def test_rounds_are_compared_each_by_itself():
+    found = [
+        {"one": 90.0, "two": 50.0, "fastText, verdict": 100_000, "fastText, all outputs": 80_000},
+        {"one": 80.0, "two": 40.0, "fastText, verdict": 125_000, "fastText, all outputs": 100_000},
+        {"one": 95.0, "two": 50.0, "fastText, verdict": 200_000, "fastText, all outputs": 100_000},
+    ]
+    compared = scale_scoring.compared(found, tweets=20_000_000)
+    assert compared["ratios"]["two_against_one"] == pytest.approx([1.8, 2.0, 1.9])
+    assert compared["two_against_one"] == pytest.approx(1.9)
+    assert compared["against_fasttext_verdict"] == pytest.approx(4.0)
+    assert compared["against_fasttext_all_outputs"] == pytest.approx(5.0)
+    without = scale_scoring.compared([{"one": 90.0, "two": 50.0}], tweets=20_000_000)
+    assert without["two_against_one"] == pytest.approx(1.8)
+    assert without["against_fasttext_verdict"] is None
+
+
+@pytest.mark.slow
+def test_fasttext_learns_from_the_corpus_and_predicts_it(tmp_path):
+    corpus.make(tmp_path / "corpus", rows=600, specific=300, formats=("parquet",))
+    folder = tmp_path / "peer"
+    folder.mkdir()
+    installation = Installation(tmp_path / "var")
+    run = Run(tmp_path, rows=600, specific=300, seed=1, requests=1, installation=installation, figures={})
+    assert scale_scoring.write_peer_texts(run, folder) == 600
+    lines = (folder / "all outputs").read_text().splitlines()
+    assert len(lines) == 600
+    assert sum(line.startswith("__label__DA ") for line in lines) == 300
+    assert len({word for line in lines for word in line.split() if word.startswith("__label__")}) > 20
+    fasttext_peer.install(folder)
+    found = fasttext_peer.seconds(folder, ["sample"], repeats=2)
+    for kind in fasttext_peer.KINDS:
+        assert len(found[kind]["sample"]["wall"]) == 2
+        assert min(found[kind]["sample"]["cpu"]) > 0
 
 
 def test_steps_are_chosen_by_name_or_left_out():
