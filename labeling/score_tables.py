@@ -10,8 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +25,6 @@ from labeling.search_index import VECTOR
 
 NO_DATE = np.iinfo(np.int64).min  # Postgres' form of -infinity, which stands for NULL here
 MAX_FLOOR = 0.1
-SCORES_LOCK, LISTS_LOCK = 7_241_002, 7_241_003  # advisory locks, with the version: one builds its indexes
 LOCK_NOT_AVAILABLE = "55P03"
 COPY_PIECE = 1 << 20  # bytes handed to the driver at a time
 LIST_PIECE = 5_000  # tweets of one statement
@@ -152,75 +150,6 @@ def remove_orphans(tables: ScoreTables, first: int, last: int) -> None:
             )
 
 
-def add_indexes(tables: ScoreTables) -> None:
-    """Safe to repeat, and by two at once. Those of scores and tags beside those of the list: each takes some seconds."""
-    if connection.in_atomic_block:  # no other connection sees the tables yet
-        _index_lists(tables)
-        _index_scores(tables)
-        return
-    with ThreadPoolExecutor(1) as beside:
-        lists = beside.submit(_on_a_connection_of_its_own, _index_lists, tables)
-        _index_scores(tables)
-        lists.result()
-
-
-def _on_a_connection_of_its_own(work: Callable[[ScoreTables], None], tables: ScoreTables) -> None:
-    try:
-        work(tables)
-    finally:
-        connection.close()
-
-
-@contextmanager
-def _indexing(tables: ScoreTables, lock: int) -> Iterator[Any]:
-    with bounded_transaction() as cursor:
-        # The backend of a worker that was killed may be at the same index still.
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [lock, int(tables.version_id)])
-        # Each of the two on one core: helpers would take a third more of both for the same index. More memory has
-        # not made them quicker at 20 million.
-        cursor.execute(
-            "SET LOCAL maintenance_work_mem = '32MB'; SET LOCAL max_parallel_maintenance_workers = 0"
-        )
-        yield cursor
-
-
-def _index_scores(tables: ScoreTables) -> None:
-    """And those of tags. The unique index is the proof that no tweet was scored twice."""
-    score, tag = tables.score, tables.tag
-    with _indexing(tables, SCORES_LOCK) as cursor:
-        cursor.execute(f"CREATE UNIQUE INDEX IF NOT EXISTS {score}_tweet ON {score} (tweet_id)")
-        cursor.execute(
-            f"CREATE INDEX IF NOT EXISTS {tag}_risk ON {tag} (tag_id, risk DESC, tweet_id DESC)"
-            " INCLUDE (probability)"
-        )
-        cursor.execute(f"CREATE INDEX IF NOT EXISTS {tag}_tweet ON {tag} (tweet_id)")
-
-
-def _index_lists(tables: ScoreTables) -> None:
-    listed = tables.listed
-    with _indexing(tables, LISTS_LOCK) as cursor:
-        cursor.execute("SELECT to_regclass(%s) IS NULL", [f"{listed}_risk"])
-        (is_new,) = cursor.fetchone()
-        cursor.execute(
-            f"CREATE INDEX IF NOT EXISTS {listed}_risk ON {listed} (risk DESC, tweet_id DESC)"
-            " INCLUDE (source, posted_at)"
-        )
-        if is_new:  # rows in the order of the walk: a page of the table serves thirty of its steps, not one
-            cursor.execute(f"CLUSTER {listed} USING {listed}_risk")
-        cursor.execute(
-            f"CREATE INDEX IF NOT EXISTS {listed}_date ON {listed} (posted_at) INCLUDE (risk, tweet_id, source)"
-        )
-        # With what look-ups by tweet ask for: the rows are long, and lie in the order of the tweets.
-        cursor.execute(
-            f"CREATE UNIQUE INDEX IF NOT EXISTS {listed}_tweet ON {listed} (tweet_id)"
-            " INCLUDE (risk, posted_at, source)"
-        )
-        # Without a pending list, which every search would read through.
-        cursor.execute(
-            f"CREATE INDEX IF NOT EXISTS {listed}_words ON {listed} USING gin (words) WITH (fastupdate = off)"
-        )
-
-
 def attach(tables: ScoreTables) -> None:
     """Make them partitions. Call inside the transaction that publishes."""
     with connection.cursor() as cursor:
@@ -228,33 +157,6 @@ def attach(tables: ScoreTables) -> None:
             cursor.execute(
                 f"ALTER TABLE {parent} ATTACH PARTITION {table} FOR VALUES IN ({int(tables.version_id)})"
             )
-
-
-def analyze(tables: ScoreTables, *, only_listed: bool = False) -> None:
-    """What the planner knows. Of the list too after an addition: it says how common a word is."""
-    with connection.cursor() as cursor:
-        for table in [tables.listed] if only_listed else tables.all:
-            cursor.execute(f"ANALYZE {table}")
-
-
-def vacuum(tables: ScoreTables) -> None:
-    """Mark the pages that every reader may see, so that lists read the indexes alone. Not in a transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"VACUUM {', '.join(tables.all)}")
-
-
-def keep_near(tables: ScoreTables) -> None:
-    """Read all that is listed once, for PostgreSQL to have it in its memory: a tenth of a second where it does.
-
-    After a restart, or once a large import has taken the memory, each list would fetch its rows one by one, and take
-    more than twice as long. A list larger than a quarter of that memory is left alone: PostgreSQL would read it and keep none.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT count(words) FROM {tables.listed} WHERE"
-            " (SELECT 4 * pg_relation_size(%s) < pg_size_bytes(current_setting('shared_buffers')))",
-            [tables.listed],
-        )
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import Max, Min, Q, Sum
 from django.utils import timezone
 
-from labeling import jobs, score_counts, score_tables
+from labeling import jobs, score_counts, score_indexes, score_tables
 from labeling.jobs import JobError, Progress
 from labeling.models import FlaggedWords, Job, ModelVersion, ScoringChunk, ScoringRun, Tweet
 from labeling.models.tweets import ADDING_LOCK
@@ -369,8 +369,9 @@ def publish(run: ScoringRun, scorer: _Scorer, progress: Progress) -> None:
             "Some chunks are not scored yet. Start the scoring again: it goes on where it stopped."
         )
     progress.report(stage="Building indexes")
-    score_tables.add_indexes(scorer.tables)
-    score_tables.analyze(scorer.tables, only_listed=score_tables.is_attached(scorer.tables))
+    score_indexes.build(scorer.tables)
+    if score_tables.is_attached(scorer.tables):  # tweets were added to what has its indexes
+        score_indexes.analyze_list(scorer.tables)
     progress.report(stage="Publishing")
     _publish(run, scorer, progress.job)
     if run.activates:
@@ -384,7 +385,7 @@ def publish(run: ScoringRun, scorer: _Scorer, progress: Progress) -> None:
     mark_words(scorer, limit=settings.FLAGGED_WORDS, report=progress.report)
     if not connection.in_atomic_block:
         progress.report(stage="Tidying")
-        score_tables.vacuum(scorer.tables)
+        score_indexes.vacuum(scorer.tables)
 
 
 def _publish(run: ScoringRun, scorer: _Scorer, mine: Job) -> None:
@@ -427,7 +428,7 @@ def recount(version_id: int, *, gone: tuple[int, int] = (0, -1)) -> None:
         summary = version.score_summary
         threshold = summary.get("threshold", threshold_of(version))
         counts = score_counts.scan(tables, threshold=threshold)
-        score_tables.analyze(tables, only_listed=True)
+        score_indexes.analyze_list(tables)
         waiting = ScoringChunk.objects.filter(run__version=version, counts__isnull=False)
         first = waiting.first()
         waiting.update(counts=None)

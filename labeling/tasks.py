@@ -116,11 +116,12 @@ def look_for_near_copies() -> None:
 @shared_task
 def keep_list_near() -> None:
     """Every two minutes: the list of flagged tweets is in PostgreSQL's memory when somebody asks for it."""
-    from labeling import score_tables
+    from labeling import score_indexes
+    from labeling.score_tables import ScoreTables
 
     version = ModelVersion.objects.active()
     if version is not None and version.scores_published_at is not None:
-        score_tables.keep_near(score_tables.ScoreTables(version.pk))
+        score_indexes.keep_near(ScoreTables(version.pk))
 
 
 HELP_SECONDS = 20  # a helper's task; short, so that a lost one is soon replaced

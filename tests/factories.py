@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from django.utils import timezone
 
-from labeling import score_tables
+from labeling import score_indexes, score_tables
 from labeling.models import Annotation, Import, Job, ModelVersion, Origin, Rule, Source, Tag, Tweet, Verdict
 from labeling.score_tables import ScoreTables
 from labeling.training import key_figures
@@ -89,7 +89,7 @@ def make_scores(
     score_tables.copy_scores(
         tables, tweets, probabilities, tag_ids=version.tag_ids, given=given_tags, floor=floor
     )
-    score_tables.add_indexes(tables)
+    score_indexes.build(tables)
     score_tables.attach(tables)
     version.save()
 

@@ -25,7 +25,7 @@ from labeling import (
     flagged,
     jobs,
     review,
-    score_tables,
+    score_indexes,
     scoring,
     tasks,
     word_search,
@@ -393,7 +393,7 @@ def test_upgrading_lists_what_was_scored_before(
         cursor.execute(everything)
         assert cursor.fetchall() == before
         if not published:  # the run goes on where it was
-            score_tables.add_indexes(tables)
+            score_indexes.build(tables)
             for table in (tables.score, tables.listed):
                 parent = tables.all[table]
                 cursor.execute(f"ALTER TABLE {parent} ATTACH PARTITION {table} FOR VALUES IN ({version.pk})")
