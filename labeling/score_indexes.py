@@ -30,7 +30,7 @@ class Index:
 
 
 def indexes(tables: ScoreTables) -> list[Index]:
-    """All of one version, in the order in which they are begun: what others wait for, then what takes longest."""
+    """All but that of words, in the order in which they are begun: what others wait for, then what takes longest."""
     score, tag, listed = tables.score, tables.tag, tables.listed
     # Rows in the order of the walk: a page of the table serves thirty of its steps, not one.
     in_order = f"CLUSTER {listed} USING {listed}_risk"
@@ -43,8 +43,6 @@ def indexes(tables: ScoreTables) -> list[Index]:
         ),
         # The proof that no tweet was scored twice.
         Index(score, f"{score}_tweet", "(tweet_id)", unique=True, then=(f"ANALYZE {score}",)),
-        # Without a pending list, which every search would read through.
-        Index(listed, f"{listed}_words", "USING gin (words) WITH (fastupdate = off)"),
         Index(
             tag,
             f"{tag}_risk",
@@ -58,8 +56,22 @@ def indexes(tables: ScoreTables) -> list[Index]:
     ]
 
 
+def words_index(tables: ScoreTables) -> Index:
+    """Without a pending list, which every search would read through."""
+    listed = tables.listed
+    return Index(listed, f"{listed}_words", "USING gin (words) WITH (fastupdate = off)")
+
+
+def build_words(tables: ScoreTables) -> None:
+    """The index of the list's words, unless it is there: it takes as long as all others of the list.
+
+    After the publication: until it is there, a search reads the words of all that is listed, in some tenths of a second.
+    """
+    _build(words_index(tables))
+
+
 def build(tables: ScoreTables) -> None:
-    """All that are missing. Safe to repeat, and by two at once.
+    """All that are missing but that of words. Safe to repeat, and by two at once.
 
     Two at a time, each on a connection of its own and on one core: PostgreSQL's own helpers would take a third more of
     both cores for the same index. A table's first is waited for by its others.

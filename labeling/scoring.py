@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 CHUNK_TWEETS = 100_000  # about a second of the fast model, some seconds of the accurate one
 SMALLEST_CHUNK = 5_000
 CHUNKS_WANTED = 16  # in a small corpus too every worker gets some
+LAST_PARTS = 8  # each of the last two is cut into so many: no worker waits long for the one that ends last
 CLAIM_STALE_AFTER = timedelta(seconds=60)  # a chunk claimed for longer has lost its worker
 WRITE_SECONDS = (
     60  # the longest that the server spends on writing a chunk; a worker that is cut off ends there
@@ -176,7 +177,8 @@ def _open(run: ScoringRun, report: Callable[..., None]) -> _Scorer:
 def plan(run: ScoringRun) -> None:
     """Cut the ids after those of earlier runs into chunks. Does nothing the second time.
 
-    Each chunk begins at the first tweet after the chunk before it, so that gaps between ids cost nothing.
+    Each chunk begins at the first tweet after the chunk before it, so that gaps between ids cost nothing. The last ones
+    are small.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         locked = ScoringRun.objects.select_for_update().get(pk=run.pk)
@@ -189,18 +191,27 @@ def plan(run: ScoringRun) -> None:
         width = min(CHUNK_TWEETS, max(SMALLEST_CHUNK, span // CHUNKS_WANTED))
         cursor.execute(
             """
-            WITH RECURSIVE chunk(first_id) AS (
-                SELECT %(first)s::bigint
+            WITH RECURSIVE chunk (first_id, end_id) AS (
+                SELECT %(first)s::bigint - 1, %(first)s::bigint - 1
                 UNION ALL
-                SELECT (SELECT min(id) FROM labeling_tweet WHERE id >= first_id + %(width)s AND id <= %(last)s)
-                FROM chunk WHERE first_id IS NOT NULL
+                SELECT next.id, least(next.id - 1 + next.width, %(last)s)
+                FROM chunk CROSS JOIN LATERAL (
+                    SELECT min(id) AS id,
+                           CASE WHEN min(id) <= %(last)s - 2 * %(width)s THEN %(width)s ELSE %(small)s END AS width
+                    FROM labeling_tweet WHERE id > chunk.end_id AND id <= %(last)s
+                ) next WHERE next.id IS NOT NULL
             )
             INSERT INTO labeling_scoringchunk (run_id, state, first_id, last_id, tweets, attempt, seconds)
             SELECT %(run)s, 'waiting', first_id, end_id, end_id - first_id + 1, 0, 0
-            FROM (SELECT first_id, least(first_id + %(width)s - 1, %(last)s) AS end_id FROM chunk) c
-            WHERE first_id IS NOT NULL
+            FROM chunk WHERE first_id >= %(first)s
             """,
-            {"run": run.pk, "first": first_id, "last": last_id, "width": width},
+            {
+                "run": run.pk,
+                "first": first_id,
+                "last": last_id,
+                "width": width,
+                "small": max(SMALLEST_CHUNK, width // LAST_PARTS),
+            },
         )
         ScoringRun.objects.filter(pk=run.pk).update(after_id=after_id, last_id=last_id)
 
@@ -363,7 +374,10 @@ def help_run(run_id: int, *, seconds: float) -> Help:
 
 
 def publish(run: ScoringRun, scorer: _Scorer, progress: Progress) -> None:
-    """Index, attach, count: one commit makes all scores visible. Every step is safe to repeat."""
+    """Index, attach, count: one commit makes all scores visible. Every step is safe to repeat.
+
+    What lists can do without for some seconds comes after it: the index of words, and the words that are marked.
+    """
     if _unfinished(run).exists():
         raise JobError(
             "Some chunks are not scored yet. Start the scoring again: it goes on where it stopped."
@@ -381,6 +395,7 @@ def publish(run: ScoringRun, scorer: _Scorer, progress: Progress) -> None:
             activate(scorer.version, user=run.created_by)
         except NotReady as error:
             raise JobError(str(error)) from error
+    score_indexes.build_words(scorer.tables)
     progress.report(stage="Marking words")
     mark_words(scorer, limit=settings.FLAGGED_WORDS, report=progress.report)
     if not connection.in_atomic_block:

@@ -90,6 +90,7 @@ def make_scores(
         tables, tweets, probabilities, tag_ids=version.tag_ids, given=given_tags, floor=floor
     )
     score_indexes.build(tables)
+    score_indexes.build_words(tables)
     score_tables.attach(tables)
     version.save()
 

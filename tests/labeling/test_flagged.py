@@ -394,6 +394,7 @@ def test_upgrading_lists_what_was_scored_before(
         assert cursor.fetchall() == before
         if not published:  # the run goes on where it was
             score_indexes.build(tables)
+            score_indexes.build_words(tables)
             for table in (tables.score, tables.listed):
                 parent = tables.all[table]
                 cursor.execute(f"ALTER TABLE {parent} ATTACH PARTITION {table} FOR VALUES IN ({version.pk})")

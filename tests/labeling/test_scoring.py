@@ -30,6 +30,7 @@ from labeling.models import (
     ScoringChunk,
     ScoringRun,
     Source,
+    Tweet,
 )
 from labeling.models.tweets import ADDING_LOCK
 from labeling.score_tables import ScoreTables
@@ -185,6 +186,31 @@ def test_later_tweets_are_scored_by_a_later_run_alone(
     assert Score.objects.filter(version=version).count() == 2
     assert version.score_summary["flagged"] == 2
     assert FlaggedWords.objects.filter(version=version).count() == 2
+
+
+@pytest.mark.django_db
+def test_chunks_follow_each_other_without_gaps_and_the_last_ones_are_small(
+    version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "CHUNK_TWEETS", 40)
+    monkeypatch.setattr(scoring, "SMALLEST_CHUNK", 4)
+    monkeypatch.setattr(scoring, "CHUNKS_WANTED", 2)
+    made = [make_tweet(f"risk=0.9 {number}").pk for number in range(320)]
+    Tweet.objects.filter(pk__in=made[50:70]).delete()  # a gap costs nothing
+    run = scoring.start_run(version, user=None, activates=False)
+    score_tables.create(ScoreTables(version.pk))
+    scoring.plan(run)
+    run.refresh_from_db()
+    chunks = list(run.chunks.order_by("first_id"))
+    there = set(Tweet.objects.values_list("pk", flat=True))
+    held = [pk for chunk in chunks for pk in range(chunk.first_id, chunk.last_id + 1)]
+    assert len(held) == len(set(held))
+    assert there <= set(held)
+    assert all(chunk.first_id in there for chunk in chunks)
+    sizes = [chunk.last_id - chunk.first_id + 1 for chunk in chunks]
+    assert sizes[:6] == [40] * 6
+    assert 2 * scoring.LAST_PARTS - 1 <= len(sizes[6:]) <= 2 * scoring.LAST_PARTS
+    assert max(sizes[6:]) == 40 // scoring.LAST_PARTS
 
 
 # Which tweets a run scores --------------------------------------------------------------------------------
