@@ -30,7 +30,9 @@ from ml import estimates
 from ml.estimates import Bins, Cells
 
 SMALLEST = 50  # labels: below it, no interval says anything
-SURVEYED = 2_000  # random ids that tell how high the scores are within a wide bin
+SURVEYED = (
+    500  # random ids that tell how high the scores are within a wide bin: each is fetched from the disk
+)
 NAME_LOCK = 7_241_004  # Postgres advisory lock
 READ_UP_TO = 300_000  # tweets of a stratum that are read from the index to draw among them
 MAX_IDS = 2_000_000  # random ids looked up for one audit
@@ -287,7 +289,7 @@ def _meet(planned: Plan, missing: dict[int, int], drawn: list[list[int]]) -> Non
     ids = itertools.chain.from_iterable(
         random_ids(corpus.first_id, corpus.last_id, rng=np.random.default_rng())
     )
-    at_once = max(SURVEYED, 2 * sum(missing.values()))
+    at_once = max(100, int(1.25 * sum(missing.values())))
     while any(len(drawn[h]) < n for h, n in missing.items()) and looked_up < MAX_IDS:
         some = list(itertools.islice(ids, at_once))
         if not some:

@@ -5,7 +5,7 @@ import signal
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_init
+from celery.signals import beat_init, worker_process_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tagger_site.settings")
 
@@ -21,3 +21,10 @@ def die_with_worker(**_: Any) -> None:
 
     if follow := die_with_parent(signal.SIGKILL):
         follow()
+
+
+@beat_init.connect
+def begin_at_once(**_: Any) -> None:
+    """After a start PostgreSQL's memory is empty: its task is not to wait until the clock has gone round once."""
+    entry = app.conf.beat_schedule["keep-list-near"]
+    app.send_task(entry["task"], **entry["options"])

@@ -73,6 +73,9 @@ def test_every_index_is_there_the_list_in_order_and_all_known_to_the_planner(tab
     assert built(tables) == names(tables)
     assert in_order_of_the_table(tables) == sorted(in_order_of_the_table(tables), reverse=True)
     assert analyzed(tables) == set(tables.all)
+    for _ in range(2):
+        score_indexes.build_words(tables)
+    assert built(tables) == {*names(tables), f"{tables.listed}_words"}
 
 
 def test_two_workers_may_build_at_once(tables: ScoreTables) -> None:

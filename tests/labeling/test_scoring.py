@@ -20,7 +20,7 @@ from django.db import OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from labeling import jobs, predictors, score_counts, score_tables, scoring, tasks
+from labeling import flagged, jobs, predictors, score_counts, score_indexes, score_tables, scoring, tasks
 from labeling.models import (
     FlaggedWords,
     Job,
@@ -211,6 +211,33 @@ def test_chunks_follow_each_other_without_gaps_and_the_last_ones_are_small(
     assert sizes[:6] == [40] * 6
     assert 2 * scoring.LAST_PARTS - 1 <= len(sizes[6:]) <= 2 * scoring.LAST_PARTS
     assert max(sizes[6:]) == 40 // scoring.LAST_PARTS
+
+
+@pytest.mark.django_db
+def test_scores_are_shown_before_the_words_of_the_list_are_indexed(
+    version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is cut off between the two leaves a list that can be read, and another builds the index."""
+    tweet = make_tweet("risk=0.9 overdose")
+    words = score_indexes.words_index(ScoreTables(version.pk))
+
+    def cut_off(tables: ScoreTables) -> None:
+        raise OperationalError("cut off")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(score_indexes, "build_words", cut_off)
+        run = scoring.start_run(version, user=None, activates=True)
+        job = jobs.run_job(run.job_id, scoring.work, heartbeat=False)  # type: ignore[arg-type]
+    assert job is not None
+    assert job.state == Job.State.FAILED
+    version.refresh_from_db()
+    assert version.is_active
+    assert not score_indexes._exists(words)
+    shown = flagged.page_of(version, flagged.Filters(q="overdose"))
+    assert [row.tweet_id for row in shown.rows] == [tweet.pk]
+    run_now(version)
+    assert score_indexes._exists(words)
+    assert ScoringRun.objects.count() == 1
 
 
 # Which tweets a run scores --------------------------------------------------------------------------------

@@ -1,0 +1,17 @@
+"""What the clock rings for."""
+
+from __future__ import annotations
+
+from celery.signals import beat_init
+
+from tagger_site.celery import app
+
+
+def test_a_clock_that_starts_has_the_list_read_at_once() -> None:
+    with app.connection_for_write() as broker, broker.SimpleQueue("score") as queue:
+        queue.clear()
+        beat_init.send(sender=None)
+        message = queue.get(timeout=5)
+        message.ack()
+    assert message.headers["task"] == "labeling.tasks.keep_list_near"
+    assert message.headers["expires"]
