@@ -57,7 +57,8 @@ from django.test.utils import CaptureQueriesContext
 
 from benchmarks import pages_data
 from labeling import annotation, audits, queues, scoring, tasks
-from labeling.flagged import PAGE_SIZE, LabelState
+from labeling.flagged import PAGE_SIZE
+from labeling.flagged_filters import LabelState
 from labeling.models import Audit, ModelVersion, Queue, QueueItem, ScoringRun, Source, Tag, Tweet, Verdict
 from labeling.score_tables import ScoreTables
 

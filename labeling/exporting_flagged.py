@@ -10,7 +10,8 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 
 from labeling import exporting, flagged
-from labeling.flagged import Cursor, Filters, Row
+from labeling.flagged import Cursor, Row
+from labeling.flagged_filters import Filters
 from labeling.models import AuditEvent, ModelVersion, Origin, Source, Tag, Verdict
 
 PAGE = 2_000  # matches that are read at a time

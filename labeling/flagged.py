@@ -1,7 +1,7 @@
 """Flagged tweets: the list by risk under any filter, and what the dashboard shows of the active version.
 
 How the list stays fast at millions of rows: it reads the version's own table of listed scores, which carries dates,
-sources, words and tags, and pages by row comparison. It starts from whatever bounds the work, see choose_start(). Labels
+sources, words and tags, and pages by row comparison. It starts from whatever bounds the work, see flagged_plan. Labels
 cost a look-up for each tweet: they are tried on the highest risks first, in a small window and then in larger ones;
 where these do not fill the page, it says down to which risk it has looked, and the next page goes on from there.
 """
@@ -10,75 +10,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time, timedelta
-from enum import StrEnum
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.db import connection
-from django.db.models import TextChoices
-from django.utils import timezone
 
-from labeling.models import ModelVersion, Origin, ReviewItem
-from labeling.score_tables import ScoreTables, tag_word
-from labeling.scoring import threshold_of
+from labeling.flagged_filters import Filters, Sql, carried, fetch, min_risk_of, state_source
+from labeling.flagged_plan import Plan, Start, choose_start
+from labeling.models import ModelVersion
+from labeling.score_tables import ScoreTables
 from labeling.search_index import WORDS
-from labeling.word_search import expected_rows
 
 PAGE_SIZE = 50
 COUNT_UP_TO = 200  # tweets are counted up to here; where no count of more is stored, a page says "200+"
-FEW = 5_000  # listed tweets that are sooner all read and sorted than thought about
-STATE_UP_TO = 3_000  # a label state with fewer tweets bounds the work
-# What indexes find, and the tweets of a label state, that are sooner met with each other as a whole than window by window.
-MET_UP_TO, MET_STATE_UP_TO = 30_000, 30_000
-# Labels are asked for words: from so many tweets with the words on, in a label state of no more tweets.
-ASKED_FROM, ASKED_STATE_UP_TO = 500, 60_000
-# Microseconds of a listed tweet: that indexes find, to be read and sorted; that is passed on the walk along the risks,
-# where the index on risk says enough, or its words and tags are asked.
-SORTING, PASSING, ASKING = 1.0, 0.1, 0.4
-RELATED = 4  # words go with tags: how many times as many tweets may have both as chance would give
-# Candidates whose labels are looked up at once, the small windows first: 3 to 5 µs each.
-LOOKUP_WINDOWS = (2_000, 2_000, 4_000, 14_000)
-SORTED_WINDOWS = (2_000, 20_000)  # where each window reads and sorts them all
-SMALL_WINDOW = 300  # comes before these where most candidates match, and on later pages, which count nothing
 
 Cursor = tuple[float, int]  # risk and tweet id of the row that a page begins after
-
-
-class LabelState(TextChoices):
-    UNLABELLED = "unlabelled", "No verdict yet"
-    LABELLED = "labelled", "Verdict by people"
-    DA = "da", "DA"
-    NDA = "nda", "NDA"
-    UNSURE = "unsure", "Unsure"
-    IN_REVIEW = "in_review", "Waiting for review"
-    REVIEWED = "reviewed", "Reviewed"
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What a visitor asked for. Everything that is None or empty does not filter."""
-
-    min_risk: float | None = None  # None: the version's threshold
-    tag: int | None = None
-    date_from: date | None = None
-    date_to: date | None = None  # inclusive
-    source: int | None = None
-    state: str = ""
-    q: str = ""
-
-    @property
-    def is_plain(self) -> bool:
-        """Nothing but the threshold."""
-        return self == Filters()
-
-    @property
-    def is_known_to_labels(self) -> bool:
-        """There are words, and a label state of tweets that all have a label, which knows their words."""
-        return bool(self.q and self.state) and self.state not in (
-            LabelState.UNLABELLED,
-            LabelState.IN_REVIEW,
-        )
 
 
 @dataclass
@@ -112,44 +59,6 @@ class Page:
     looked_down_to: float | None = None  # the window ended here, and lower risks may match too
 
 
-@dataclass
-class _Sql:
-    """Conditions and their parameters, in order."""
-
-    conditions: list[str] = field(default_factory=list)
-    values: list[Any] = field(default_factory=list)
-
-    def add(self, condition: str, *values: Any) -> None:
-        self.conditions.append(condition)
-        self.values.extend(values)
-
-    def include(self, other: _Sql) -> None:
-        self.conditions += other.conditions
-        self.values += other.values
-
-    @property
-    def where(self) -> str:
-        return " AND ".join(self.conditions) or "true"
-
-
-class Start(StrEnum):
-    """Where a query starts."""
-
-    LIST = "list"  # the listed scores, by the index that PostgreSQL finds best: on risk, on dates, on words and tags
-    TAG = "tag"  # the scores that have the tag, by risk
-    STATE = "state"  # the tweets of a label state
-
-
-@dataclass
-class Plan:
-    """How one page is found: candidates, in the order of risk, then what is left to check."""
-
-    start: Start
-    sorts: bool = False  # reads all candidates and sorts them; else walks along an index on risk
-    check: _Sql = field(default_factory=_Sql)  # on c.tweet_id
-    windows: tuple[int, ...] = ()  # candidates that are tried; none: all of them match
-
-
 # The list -------------------------------------------------------------------------------------------------
 
 
@@ -165,7 +74,7 @@ def page_of(
     size = size or PAGE_SIZE
     is_first = after is None and before is None
     limit = max(COUNT_UP_TO, size) + 1 if is_first else size + 1
-    plan = choose_start(version, filters, wanted=limit)
+    plan = choose_start(version, filters, wanted=limit, counts=is_first)
     walk = _Walk(version, filters, plan, backwards=before is not None)
     found, end = walk.find(before or after, wanted=size + 1, limit=limit)
     page = Page(rows=[])
@@ -216,64 +125,6 @@ def stored_count(summary: dict[str, Any], filters: Filters) -> int | None:
     return None
 
 
-def choose_start(version: ModelVersion, filters: Filters, *, wanted: int = COUNT_UP_TO + 1) -> Plan:
-    """The planner. In order of preference: the labels of a label state that have the words; few tweets by their words, tag
-    or dates; few of a label state, or not many of either, met with each other; a tag alone by its own index; else what is
-    cheaper, to sort what the indexes find or to walk along the risks."""
-    plan = Plan(Start.LIST)
-    most_match = filters.state == LabelState.UNLABELLED
-    windows = (SMALL_WINDOW, *LOOKUP_WINDOWS) if most_match or wanted <= COUNT_UP_TO else LOOKUP_WINDOWS
-    found = _found_by_index(version, filters)
-    asks_labels = filters.is_known_to_labels and found > ASKED_FROM
-    if asks_labels and _has_at_most(filters.state, ASKED_STATE_UP_TO):
-        plan.start, plan.sorts = Start.STATE, True
-    elif found <= FEW:
-        plan.sorts = True
-    elif filters.state and _has_at_most(filters.state, STATE_UP_TO):
-        plan.start = Start.STATE
-    elif filters.state and found <= MET_UP_TO and _has_at_most(filters.state, MET_STATE_UP_TO):
-        plan.start, plan.sorts = Start.STATE, True
-    elif filters.tag is not None and filters == Filters(
-        tag=filters.tag, min_risk=filters.min_risk, state=filters.state
-    ):
-        plan.start = Start.TAG
-    elif found < float("inf"):
-        first = windows[0] if filters.state else wanted
-        plan.sorts = found * SORTING <= _walking(version, filters, wanted=first)
-    if filters.state and plan.start is not Start.STATE:
-        condition, values = _state_check(filters.state)
-        plan.check.add(condition, *values)
-        plan.windows = SORTED_WINDOWS if plan.sorts else windows
-    return plan
-
-
-def _found_by_index(version: ModelVersion, filters: Filters) -> float:
-    """About how many listed tweets have the words, the tag and the dates; infinite without any of these."""
-    indexed = replace(filters, source=None, min_risk=None, state="")
-    return float("inf") if indexed.is_plain else _expected(version, indexed)
-
-
-def _walking(version: ModelVersion, filters: Filters, *, wanted: int) -> float:
-    """About how many microseconds it takes to find so many tweets on the walk along the risks."""
-    passed = _expected(version, Filters(min_risk=min_risk_of(version, filters)))
-    having = _expected(version, replace(filters, min_risk=min_risk_of(version, filters)))
-    one = ASKING if filters.q or filters.tag is not None else PASSING
-    return passed * min(1.0, wanted / max(having, 1)) * one
-
-
-def _expected(version: ModelVersion, filters: Filters) -> float:
-    """About how many listed tweets there are of this kind, whatever their label, by PostgreSQL's statistics.
-
-    They take words and tags to be independent, which these are not: so several times as many as they say.
-    """
-    listed = ScoreTables(version.pk).listed
-    where = _carried(filters, listed)
-    if filters.min_risk:
-        where.add("risk >= %s::real", filters.min_risk)
-    rows = expected_rows(f"SELECT FROM {listed} WHERE {where.where}", where.values)
-    return rows * RELATED if filters.q and filters.tag is not None else rows
-
-
 @dataclass
 class _Walk:
     """The matches of a plan, in one direction."""
@@ -301,13 +152,13 @@ class _Walk:
 
     def _all(self, cursor: Cursor | None, limit: int) -> list[Cursor]:
         candidates = self._candidates(cursor, limit)
-        return [(risk, tweet_id) for risk, tweet_id in _rows(candidates.where, candidates.values)]
+        return [(risk, tweet_id) for risk, tweet_id in fetch(candidates.where, candidates.values)]
 
     def _try(self, cursor: Cursor | None, window: int, limit: int) -> tuple[list[Cursor], Cursor | None]:
         """The matches among the next candidates, and the last of these where the window was full."""
         plan, (way, back) = self.plan, self._ways
         candidates = self._candidates(cursor, window)
-        rows = _rows(
+        rows = fetch(
             f"""
             WITH c AS MATERIALIZED ({candidates.where}),
             found AS (
@@ -334,18 +185,18 @@ class _Walk:
     def _ways(self) -> tuple[str, str]:
         return ("ASC", "DESC") if self.backwards else ("DESC", "ASC")
 
-    def _candidates(self, cursor: Cursor | None, limit: int) -> _Sql:
+    def _candidates(self, cursor: Cursor | None, limit: int) -> Sql:
         """SELECT … of what the chosen start gives; `.where` is the whole statement."""
         tables, plan, way = ScoreTables(self.version.pk), self.plan, self._ways[0]
-        where = _Sql()
+        where = Sql()
         if plan.start is Start.TAG:
             table = tables.tag
             where.add("tag_id = %s", self.filters.tag)
         else:
             table = tables.listed
-            where.include(_carried(self.filters, table))
+            where.include(carried(self.filters, table))
         if plan.start is Start.STATE:
-            source, condition, values = _state_source(self.filters.state)
+            source, condition, values = state_source(self.filters.state)
             if self.filters.is_known_to_labels:
                 condition, values = f"{condition} AND t.words @@ {WORDS}", [*values, self.filters.q]
             where.add(f"tweet_id IN (SELECT t.tweet_id FROM {source} WHERE {condition})", *values)
@@ -355,93 +206,7 @@ class _Walk:
         found = f"SELECT risk, tweet_id FROM {table} WHERE {where.where}"
         if plan.sorts:  # the planner takes the walk for cheaper than it is
             found = f"SELECT risk, tweet_id FROM ({found} OFFSET 0) few"
-        return _Sql([f"{found} ORDER BY risk {way}, tweet_id {way} LIMIT %s"], [*where.values, limit])
-
-
-def _rows(sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as db:
-        db.execute(sql, values)
-        rows: list[tuple[Any, ...]] = db.fetchall()
-        return rows
-
-
-def _carried(filters: Filters, table: str) -> _Sql:
-    """Conditions on what the listed scores carry themselves, beside their risk."""
-    sql = _Sql()
-    if filters.source is not None:
-        sql.add(f"{table}.source = %s", filters.source)
-    if filters.date_from:
-        sql.add(f"{table}.posted_at >= %s", _midnight(filters.date_from))
-    if filters.date_to and filters.date_to < date.max:
-        sql.add(f"{table}.posted_at < %s", _midnight(filters.date_to + timedelta(days=1)))
-    if filters.q:
-        sql.add(f"{table}.words @@ {WORDS}", filters.q)
-    if filters.tag is not None:
-        sql.add(f"{table}.words @@ %s::tsquery", tag_word(filters.tag))
-    return sql
-
-
-def _midnight(day: date) -> datetime:
-    return timezone.make_aware(datetime.combine(day, time.min))
-
-
-PEOPLE = [Origin.ANALYST, Origin.REVIEW]
-
-
-def _state_source(state: str) -> tuple[str, str, list[Any]]:
-    """Table and condition that list the tweets of a label state, by index."""
-    if state == LabelState.IN_REVIEW:
-        return "labeling_reviewitem t", "t.state = %s", [ReviewItem.State.OPEN.value]
-    condition, values = _label_condition(state, "t")
-    return "labeling_label t", condition, values
-
-
-def _state_check(state: str) -> tuple[str, list[Any]]:
-    if state == LabelState.UNLABELLED:
-        return (
-            "NOT EXISTS (SELECT 1 FROM labeling_label l WHERE l.tweet_id = c.tweet_id AND l.verdict IS NOT NULL)",
-            [],
-        )
-    if state == LabelState.IN_REVIEW:
-        return (
-            "EXISTS (SELECT 1 FROM labeling_reviewitem r WHERE r.tweet_id = c.tweet_id AND r.state = %s)",
-            [ReviewItem.State.OPEN.value],
-        )
-    condition, values = _label_condition(state, "l")
-    return f"EXISTS (SELECT 1 FROM labeling_label l WHERE l.tweet_id = c.tweet_id AND {condition})", values
-
-
-def _label_condition(state: str, table: str) -> tuple[str, list[Any]]:
-    verdicts = {LabelState.DA: [1], LabelState.NDA: [0], LabelState.UNSURE: [2]}.get(
-        LabelState(state), [0, 1, 2]
-    )
-    condition, values = f"{table}.verdict = ANY(%s)", [verdicts]
-    if state in (LabelState.LABELLED, LabelState.REVIEWED):
-        origins = PEOPLE if state == LabelState.LABELLED else [Origin.REVIEW]
-        condition += f" AND {table}.verdict_origin = ANY(%s)"
-        values.append([int(origin) for origin in origins])
-    return condition, values
-
-
-def _has_at_most(state: str, most: int) -> bool:
-    """Whether no more tweets are in a label state than that."""
-    if state == LabelState.UNLABELLED:
-        return False
-    source, condition, values = _state_source(state)
-    rows = _rows(
-        f"SELECT count(*) FROM (SELECT FROM {source} WHERE {condition} LIMIT %s) t", [*values, most + 1]
-    )
-    return bool(rows[0][0] <= most)
-
-
-def floor_of(version: ModelVersion) -> float:
-    return float(version.score_summary.get("floor", 0.0))
-
-
-def min_risk_of(version: ModelVersion, filters: Filters) -> float:
-    """What was asked for, else the threshold; never below the floor of the list."""
-    asked = threshold_of(version) if filters.min_risk is None else filters.min_risk
-    return max(asked, floor_of(version))
+        return Sql([f"{found} ORDER BY risk {way}, tweet_id {way} LIMIT %s"], [*where.values, limit])
 
 
 def rows_of(version: ModelVersion, tweet_ids: Sequence[int]) -> list[Row]:

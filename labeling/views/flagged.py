@@ -32,7 +32,8 @@ from labeling import (
     scoring,
     word_search,
 )
-from labeling.flagged import Cursor, Filters, LabelState
+from labeling.flagged import Cursor
+from labeling.flagged_filters import Filters, LabelState, min_risk_of
 from labeling.labels import TweetsGone
 from labeling.models import AuditEvent, ModelVersion, Source, Tag, Verdict
 
@@ -192,7 +193,7 @@ def list_context(
     filters = form.filters
     page = flagged.page_of(version, filters, after=after, before=before)
     names = dict(form.fields["tag"].choices)  # type: ignore[attr-defined]
-    least = flagged.min_risk_of(version, filters)
+    least = min_risk_of(version, filters)
     copies = near_copies.count_copies([row.tweet_id for row in page.rows], cap=MOST_COPIES)
     return {
         "filters": filters,

@@ -23,6 +23,8 @@ from labeling import (
     annotation,
     exporting_flagged,
     flagged,
+    flagged_filters,
+    flagged_plan,
     jobs,
     review,
     score_indexes,
@@ -30,7 +32,7 @@ from labeling import (
     tasks,
     word_search,
 )
-from labeling.flagged import Filters, LabelState
+from labeling.flagged_filters import Filters, LabelState
 from labeling.models import AuditEvent, FlaggedWords, Label, ModelVersion, Origin, ReviewItem, Source, Tweet
 from labeling.score_tables import ScoreTables, tag_word
 from tests.factories import make_scores, make_tag, make_tweet, make_version
@@ -147,11 +149,11 @@ CASES: list[dict] = [
 
 def walk_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is few enough to start from, and no window large enough for all."""
-    monkeypatch.setattr(flagged, "FEW", 0)
-    monkeypatch.setattr(flagged, "STATE_UP_TO", 1)
-    monkeypatch.setattr(flagged, "SORTING", 1_000_000.0)
-    monkeypatch.setattr(flagged, "MET_UP_TO", 0)
-    monkeypatch.setattr(flagged, "LOOKUP_WINDOWS", (2, 4))
+    monkeypatch.setattr(flagged_plan, "FEW", 0)
+    monkeypatch.setattr(flagged_plan, "STATE_UP_TO", 1)
+    monkeypatch.setattr(flagged_plan, "SORTING", 1_000_000.0)
+    monkeypatch.setattr(flagged_plan, "MET_UP_TO", 0)
+    monkeypatch.setattr(flagged_plan, "LOOKUP_WINDOWS", (2, 4))
 
 
 def in_order() -> list[Tweet]:
@@ -173,12 +175,12 @@ def test_every_filter_finds_what_a_plain_reading_finds(
 ) -> None:
     """Wherever it starts, and whether or not its windows are full."""
     if amount == "some":
-        monkeypatch.setattr(flagged, "FEW", 0)
-        monkeypatch.setattr(flagged, "STATE_UP_TO", 1)
+        monkeypatch.setattr(flagged_plan, "FEW", 0)
+        monkeypatch.setattr(flagged_plan, "STATE_UP_TO", 1)
     if amount == "many":
         walk_only(monkeypatch)
     if amount == "asked":
-        monkeypatch.setattr(flagged, "ASKED_FROM", -1)
+        monkeypatch.setattr(flagged_plan, "ASKED_FROM", -1)
     for case in CASES:
         assert_found(labelled, case, size=size)
 
@@ -205,7 +207,7 @@ def test_filters_drawn_at_random_find_what_a_plain_reading_finds(
             if luck.random() < 0.7:
                 walk_only(patch)
             else:
-                patch.setattr(flagged, "ASKED_FROM", luck.choice([-1, 500]))
+                patch.setattr(flagged_plan, "ASKED_FROM", luck.choice([-1, 500]))
             assert_found(
                 labelled, {name: luck.choice(ANY[name]) for name in names}, size=luck.choice([3, 50])
             )
@@ -216,30 +218,32 @@ def test_each_start_is_chosen_for_what_it_bounds(
     labelled: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(**filters: object) -> str:
-        return flagged.choose_start(labelled, Filters(**filters)).start  # type: ignore[arg-type]
+        return flagged_plan.choose_start(labelled, Filters(**filters), wanted=201, counts=True).start  # type: ignore[arg-type]
 
     tag = labelled.tag_ids[0]
     assert start(tag=tag) == start(state="da", q="absent") == "list"  # hardly any tweet has it
-    monkeypatch.setattr(flagged, "FEW", 0)
+    monkeypatch.setattr(flagged_plan, "FEW", 0)
     assert start() == start(source=1) == "list"
     assert start(tag=tag) == start(tag=tag, min_risk=0.7) == start(tag=tag, state="unlabelled") == "tag"
     assert start(tag=tag, q="word1") == start(tag=tag, date_from=date(2026, 3, 1)) == "list"
     assert start(state="da") == start(state="da", date_from=date(2026, 3, 1)) == "state"
     assert start(state="unlabelled") == start(state="unlabelled", tag=tag, q="word1") == "list"
-    monkeypatch.setattr(flagged, "STATE_UP_TO", 1)
+    monkeypatch.setattr(flagged_plan, "STATE_UP_TO", 1)
     assert start(state="da") == "list"
-    met = flagged.choose_start(labelled, Filters(tag=tag, q="word1", state="da"))
+    met = flagged_plan.choose_start(
+        labelled, Filters(tag=tag, q="word1", state="da"), wanted=201, counts=True
+    )
     assert (met.start, met.sorts, met.windows) == ("state", True, ())
-    monkeypatch.setattr(flagged, "MET_UP_TO", 0)
+    monkeypatch.setattr(flagged_plan, "MET_UP_TO", 0)
     assert start(q="word1", state="da") == start(q="word1", state="in_review") == "list"
-    monkeypatch.setattr(flagged, "ASKED_FROM", 0)
+    monkeypatch.setattr(flagged_plan, "ASKED_FROM", 0)
     assert start(q="word1", state="da") == start(q="word1", state="labelled", source=1) == "state"
     assert start(q="word1", state="in_review") == start(q="word1", state="unlabelled") == "list"
 
 
 def test_what_is_rare_is_sorted_and_what_is_common_is_walked_to(large: ModelVersion) -> None:
     def sorts(**filters: object) -> bool:
-        return flagged.choose_start(large, Filters(**filters), wanted=61).sorts  # type: ignore[arg-type]
+        return flagged_plan.choose_start(large, Filters(**filters), wanted=61, counts=True).sorts  # type: ignore[arg-type]
 
     tag = large.tag_ids[0]
     assert sorts(q="rare")
@@ -331,9 +335,9 @@ def test_beyond_the_cap_a_count_that_was_stored_is_shown(
 def test_a_full_window_says_how_far_it_looked(
     corpus: list[Tweet], version: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flagged, "FEW", 0)
-    monkeypatch.setattr(flagged, "SMALL_WINDOW", 5)
-    monkeypatch.setattr(flagged, "LOOKUP_WINDOWS", (7,))
+    monkeypatch.setattr(flagged_plan, "FEW", 0)
+    monkeypatch.setattr(flagged_plan, "SMALL_WINDOW", 5)
+    monkeypatch.setattr(flagged_plan, "LOOKUP_WINDOWS", (7,))
     page = flagged.page_of(version, Filters(source=1, state="unlabelled"))
     assert page.looked_down_to == pytest.approx(0.7)
     assert (page.count, page.count_is_capped) == (12, True)
@@ -510,7 +514,7 @@ def large(db: None, monkeypatch: pytest.MonkeyPatch) -> ModelVersion:
         "COUNT_UP_TO": 60, "PAGE_SIZE": 20, "STATE_UP_TO": 50, "FEW": 50, "LOOKUP_WINDOWS": (50, 200),
         "SORTED_WINDOWS": (50, 200),
     }.items():  # fmt: skip
-        monkeypatch.setattr(flagged, name, value)
+        monkeypatch.setattr(flagged if hasattr(flagged, name) else flagged_plan, name, value)
     tweets = Tweet.objects.bulk_create(
         Tweet(
             source=Source.SPECIFIC if n % 100 == 0 else Source.GENERAL,
@@ -558,7 +562,7 @@ def test_the_planner_knows_how_many_labels_are_by_people() -> None:
     )
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE labeling_label")
-    source, condition, values = flagged._state_source("labelled")
+    source, condition, values = flagged_filters.state_source("labelled")
     assert word_search.expected_rows(f"SELECT FROM {source} WHERE {condition}", values) == 40
 
 

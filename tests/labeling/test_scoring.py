@@ -21,6 +21,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from labeling import flagged, jobs, predictors, score_counts, score_indexes, score_tables, scoring, tasks
+from labeling.flagged_filters import Filters
 from labeling.models import (
     FlaggedWords,
     Job,
@@ -233,7 +234,7 @@ def test_scores_are_shown_before_the_words_of_the_list_are_indexed(
     version.refresh_from_db()
     assert version.is_active
     assert not score_indexes._exists(words)
-    shown = flagged.page_of(version, flagged.Filters(q="overdose"))
+    shown = flagged.page_of(version, Filters(q="overdose"))
     assert [row.tweet_id for row in shown.rows] == [tweet.pk]
     run_now(version)
     assert score_indexes._exists(words)

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from labeling import exporting, exporting_flagged
-from labeling.flagged import Filters, LabelState
+from labeling.flagged_filters import Filters, LabelState
 from labeling.models import ModelVersion, Source, Tag
 
 
