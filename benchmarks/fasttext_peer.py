@@ -1,7 +1,8 @@
 """fastText on the same texts, from the registry into an environment of its own; used by graph.py and scale.py.
 
 Words and pairs of them (wordNgrams 2), one thread, which is all that its predicting has. Two models: `verdict`, a
-softmax over DA and NDA, and `all outputs`, one against the rest over as many labels as the product's own model has.
+softmax over DA and NDA of which the likelier is asked for, and `all outputs`, one against the rest over these two and the
+tags, all of which are asked for: what the product's own model gives.
 Its texts are lower-cased beforehand and lie in memory; ours are lower-cased by the graph.
 """
 
@@ -37,7 +38,8 @@ options = dict(wordNgrams=2, thread=1, epoch=1, verbose=0)
 result = {}
 for kind, loss in (("verdict", "softmax"), ("all outputs", "ova")):
     model = fasttext.train_supervised(f"{folder}/{kind}", loss=loss, **options)
-    result[kind] = {name: seconds(model, lines(name), len(model.labels)) for name in samples}
+    asked = 1 if kind == "verdict" else len(model.labels)
+    result[kind] = {name: seconds(model, lines(name), asked) for name in samples}
     del model
 print(json.dumps(result))
 """

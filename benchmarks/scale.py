@@ -9,7 +9,7 @@ pages, labeling, an addition, workers killed at random, disk. Figures are kept i
 step: started again, it goes on with the steps that are missing. What cannot be measured is null, with the reason.
 
 Steps: STEPS
-At 20 million tweets: about an hour on two cores, 20 GB of disk.
+At 20 million tweets: about an hour and a half on two cores, 20 GB of disk.
 """
 
 from __future__ import annotations

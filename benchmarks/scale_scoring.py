@@ -45,7 +45,8 @@ def score_two(run: Run) -> Figures:
 def scored_by(run: Run, *, helpers: int) -> Figures:
     """From the button on the version's page to the flagged page that shows it, by workers that are warm.
 
-    The job goes on a little: it marks words and what every reader may see (`job_seconds`).
+    The job goes on for some seconds: it indexes the list's words, and marks words and what every reader may see
+    (`job_seconds`).
     """
     forget_scores(run)
     pk, number = version_of(run)

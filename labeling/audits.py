@@ -35,9 +35,9 @@ SURVEYED = (
 )
 NAME_LOCK = 7_241_004  # Postgres advisory lock
 READ_UP_TO = 300_000  # tweets of a stratum that are read from the index to draw among them
-MAX_IDS = 2_000_000  # random ids looked up for one audit
+MAX_IDS, MOST_AT_ONCE = 2_000_000, 20_000  # random ids looked up for one audit, and by one query
 EDGE = 1e-12  # edges nearer to each other are one
-ENOUGH = 50  # surveyed tweets in a bin, to take their mean for the bin's
+ENOUGH = 20  # surveyed tweets in a bin, to take their mean for the bin's
 
 
 @dataclass(frozen=True)
@@ -289,12 +289,13 @@ def _meet(planned: Plan, missing: dict[int, int], drawn: list[list[int]]) -> Non
     ids = itertools.chain.from_iterable(
         random_ids(corpus.first_id, corpus.last_id, rng=np.random.default_rng())
     )
-    at_once = max(100, int(1.25 * sum(missing.values())))
+    at_once = int(1.25 * sum(missing.values())) + 100
     while any(len(drawn[h]) < n for h, n in missing.items()) and looked_up < MAX_IDS:
         some = list(itertools.islice(ids, at_once))
         if not some:
             return
         looked_up += len(some)
+        at_once = min(2 * at_once, MOST_AT_ONCE)  # a rare stratum is met in few rounds
         for tweet_id, h, _ in _look_up(corpus.version, planned.edges, some):
             if h in missing and len(drawn[h]) < missing[h]:
                 drawn[h].append(tweet_id)

@@ -74,7 +74,7 @@ def page_of(
     size = size or PAGE_SIZE
     is_first = after is None and before is None
     limit = max(COUNT_UP_TO, size) + 1 if is_first else size + 1
-    plan = choose_start(version, filters, wanted=limit, counts=is_first)
+    plan = choose_start(version, filters, wanted=limit, only_page=limit <= COUNT_UP_TO)
     walk = _Walk(version, filters, plan, backwards=before is not None)
     found, end = walk.find(before or after, wanted=size + 1, limit=limit)
     page = Page(rows=[])

@@ -53,8 +53,8 @@ class Plan:
     windows: tuple[int, ...] = ()  # candidates that are tried; none: all of them match
 
 
-def choose_start(version: ModelVersion, filters: Filters, *, wanted: int, counts: bool) -> Plan:
-    """The planner; `wanted` matches are enough, and `counts` says that they are more than the page shows.
+def choose_start(version: ModelVersion, filters: Filters, *, wanted: int, only_page: bool) -> Plan:
+    """The planner; `wanted` matches are enough. `only_page`: they fill a page, and nothing is counted beyond it.
 
     In order of preference: the labels of a label state that have the words; few tweets by their words, tag
     or dates; few of a label state, or not many of either, met with each other; a tag alone by its own index; else what is
@@ -62,7 +62,7 @@ def choose_start(version: ModelVersion, filters: Filters, *, wanted: int, counts
     """
     plan = Plan(Start.LIST)
     most_match = filters.state == LabelState.UNLABELLED
-    windows = (SMALL_WINDOW, *LOOKUP_WINDOWS) if most_match or not counts else LOOKUP_WINDOWS
+    windows = (SMALL_WINDOW, *LOOKUP_WINDOWS) if most_match or only_page else LOOKUP_WINDOWS
     found = _found_by_index(version, filters)
     asks_labels = filters.is_known_to_labels and found > ASKED_FROM
     if asks_labels and _has_at_most(filters.state, ASKED_STATE_UP_TO):

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib import import_module
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -54,9 +53,13 @@ def predictor_of(version: ModelVersion) -> Predictor:
 @lru_cache(maxsize=1)  # half a gigabyte with its runtime: one at a time
 def _load(path: str, number: int) -> Predictor:
     use_one_thread()
-    _import_tensorflow()
-    from ml import artefact, predict
+    is_first = "tensorflow" not in sys.modules
+    from ml import artefact, predict  # brings TensorFlow: only where scores are computed
 
+    if is_first:
+        # Its half a million objects stay for good: a look through them takes the garbage collector a fifth of a second.
+        gc.collect()
+        gc.freeze()
     try:
         return cast(Predictor, predict.load(path))
     except artefact.ArtefactError as error:
@@ -70,13 +73,3 @@ def use_one_thread() -> None:
     if "tensorflow" not in sys.modules:
         for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
             os.environ.setdefault(name, "1")
-
-
-def _import_tensorflow() -> None:
-    """Only where scores are computed. Its half a million objects stay for good: the garbage collector is spared them,
-    which takes it a fifth of a second each time.
-    """
-    if "tensorflow" not in sys.modules:
-        import_module("tensorflow")
-        gc.collect()
-        gc.freeze()

@@ -60,7 +60,7 @@ def indexes(tables: ScoreTables) -> list[Index]:
 def words_index(tables: ScoreTables) -> Index:
     """Without a pending list, which every search would read through.
 
-    Nothing else is built then, so that a helper has a core: half the time, from PostgreSQL 18 on, with memory for both.
+    The run builds nothing else then, so that a helper has a core: half the time, from PostgreSQL 18 on, with memory for both.
     """
     listed = tables.listed
     columns = "USING gin (words) WITH (fastupdate = off)"
@@ -71,7 +71,7 @@ def build_words(tables: ScoreTables) -> None:
     """The index of the list's words, unless it is there: it takes longer than all others of the list together.
 
     After the publication: until it is there, a search reads the words of all that is listed, a tenth of a second at
-    half a million.
+    half a million, and whoever erases listed tweets waits.
     """
     _build(words_index(tables))
 
@@ -80,7 +80,7 @@ def build(tables: ScoreTables) -> None:
     """All that are missing but that of words. Safe to repeat, and by two at once.
 
     Two at a time, each on a connection of its own and on one core: helpers would take a third more of both cores for the
-    same index. A table's first is waited for by its others.
+    same index. A table's first is waited for by its others. Raises IntegrityError where a tweet was scored twice.
     """
     missing = [index for index in indexes(tables) if not _exists(index)]
     if connection.in_atomic_block:  # no other connection sees the tables yet
@@ -117,6 +117,9 @@ def _build(index: Index) -> None:
             f"SET LOCAL maintenance_work_mem = '{index.memory}';"
             f" SET LOCAL max_parallel_maintenance_workers = {index.helpers}"
         )
+        if index.then:
+            # They need a stronger lock than the index. Waiting for it later, with that of the index, could be for ever.
+            cursor.execute(f"LOCK TABLE {index.table} IN SHARE ROW EXCLUSIVE MODE")
         for statement in (index.sql, *index.then):
             cursor.execute(statement)
 

@@ -82,7 +82,7 @@ def create(tables: ScoreTables) -> None:
             cursor.execute(
                 f"CREATE TABLE IF NOT EXISTS {table}"
                 f" (LIKE {parent}, CHECK (version_id = {int(tables.version_id)}))"
-                # Their own job vacuums (see vacuum): autovacuum after so many new rows would hold up a drop.
+                # Their own job vacuums (score_indexes.vacuum): autovacuum after so many new rows would hold up a drop.
                 " WITH (autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_threshold = 2000000000)"
             )
 

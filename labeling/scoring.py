@@ -30,7 +30,9 @@ logger = logging.getLogger(__name__)
 CHUNK_TWEETS = 100_000  # about a second of the fast model, some seconds of the accurate one
 SMALLEST_CHUNK = 5_000
 CHUNKS_WANTED = 16  # in a small corpus too every worker gets some
-LAST_PARTS = 8  # each of the last two is cut into so many: no worker waits long for the one that ends last
+LAST_PARTS = (
+    8  # the last two are cut into up to so many each: no worker waits long for the one that ends last
+)
 CLAIM_STALE_AFTER = timedelta(seconds=60)  # a chunk claimed for longer has lost its worker
 WRITE_SECONDS = (
     60  # the longest that the server spends on writing a chunk; a worker that is cut off ends there
@@ -395,6 +397,9 @@ def publish(run: ScoringRun, scorer: _Scorer, progress: Progress) -> None:
             activate(scorer.version, user=run.created_by)
         except NotReady as error:
             raise JobError(str(error)) from error
+        # Whoever takes the job over must not undo what people activate from now on.
+        ScoringRun.objects.filter(pk=run.pk).update(activates=False)
+    progress.report(stage="Indexing words")
     score_indexes.build_words(scorer.tables)
     progress.report(stage="Marking words")
     mark_words(scorer, limit=settings.FLAGGED_WORDS, report=progress.report)

@@ -115,13 +115,18 @@ def look_for_near_copies() -> None:
 
 @shared_task
 def keep_list_near() -> None:
-    """Every two minutes: the list of flagged tweets is in PostgreSQL's memory when somebody asks for it."""
+    """Every two minutes: the list of flagged tweets is in PostgreSQL's memory when somebody asks for it.
+
+    And has the index of its words, where a job ended between showing the list and building it.
+    """
     from labeling import score_indexes
     from labeling.score_tables import ScoreTables
 
     version = ModelVersion.objects.active()
     if version is not None and version.scores_published_at is not None:
-        score_indexes.keep_near(ScoreTables(version.pk))
+        tables = ScoreTables(version.pk)
+        score_indexes.build_words(tables)
+        score_indexes.keep_near(tables)
 
 
 HELP_SECONDS = 20  # a helper's task; short, so that a lost one is soon replaced

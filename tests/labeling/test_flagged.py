@@ -218,7 +218,7 @@ def test_each_start_is_chosen_for_what_it_bounds(
     labelled: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(**filters: object) -> str:
-        return flagged_plan.choose_start(labelled, Filters(**filters), wanted=201, counts=True).start  # type: ignore[arg-type]
+        return flagged_plan.choose_start(labelled, Filters(**filters), wanted=201, only_page=False).start  # type: ignore[arg-type]
 
     tag = labelled.tag_ids[0]
     assert start(tag=tag) == start(state="da", q="absent") == "list"  # hardly any tweet has it
@@ -231,7 +231,7 @@ def test_each_start_is_chosen_for_what_it_bounds(
     monkeypatch.setattr(flagged_plan, "STATE_UP_TO", 1)
     assert start(state="da") == "list"
     met = flagged_plan.choose_start(
-        labelled, Filters(tag=tag, q="word1", state="da"), wanted=201, counts=True
+        labelled, Filters(tag=tag, q="word1", state="da"), wanted=201, only_page=False
     )
     assert (met.start, met.sorts, met.windows) == ("state", True, ())
     monkeypatch.setattr(flagged_plan, "MET_UP_TO", 0)
@@ -243,7 +243,7 @@ def test_each_start_is_chosen_for_what_it_bounds(
 
 def test_what_is_rare_is_sorted_and_what_is_common_is_walked_to(large: ModelVersion) -> None:
     def sorts(**filters: object) -> bool:
-        return flagged_plan.choose_start(large, Filters(**filters), wanted=61, counts=True).sorts  # type: ignore[arg-type]
+        return flagged_plan.choose_start(large, Filters(**filters), wanted=61, only_page=False).sorts  # type: ignore[arg-type]
 
     tag = large.tag_ids[0]
     assert sorts(q="rare")
@@ -502,6 +502,18 @@ def test_the_list_of_the_active_version_is_kept_near() -> None:
     statement = queries[-1]["sql"]
     assert rows_read(statement) == 100
     assert rows_read(statement.replace("4 *", "4000000 *")) == 0  # a list that does not fit
+
+
+@pytest.mark.django_db
+def test_the_words_of_a_list_are_indexed_though_its_job_ended_before() -> None:
+    version = make_version(is_active=True)
+    make_scores(version, {make_tweet("pill"): (0.9, {})})
+    words = f"{ScoreTables(version.pk).listed}_words"
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP INDEX {words}")
+        tasks.keep_list_near()
+        cursor.execute("SELECT count(*) FROM pg_indexes WHERE indexname = %s", [words])
+        assert cursor.fetchone() == (1,)
 
 
 # How much is read -----------------------------------------------------------------------------------------

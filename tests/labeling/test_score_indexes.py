@@ -13,6 +13,7 @@ from django.db import IntegrityError, connection, connections, transaction
 from labeling import score_indexes, score_tables
 from labeling.score_tables import ScoreTables
 from tests.factories import make_tweet, make_version
+from tests.services.conftest import wait_until
 
 TWEETS = 500
 
@@ -121,6 +122,38 @@ def test_a_tweet_that_was_scored_twice_is_found_and_nothing_is_published(tables:
 
 
 def test_inside_a_transaction_they_are_built_one_after_the_other(tables: ScoreTables) -> None:
+    """In that transaction, which sees tables that no other connection can."""
     with transaction.atomic():
         score_indexes.build(tables)
         assert built(tables) == names(tables)
+        transaction.set_rollback(True)
+    assert built(tables) == set()
+
+
+def test_a_recount_that_holds_the_scores_is_waited_for(tables: ScoreTables) -> None:
+    """With the lock of an index alone, each would have waited for the other at its next statement."""
+    failures: list[Exception] = []
+
+    def build() -> None:
+        try:
+            score_indexes.build(tables)
+        except Exception as error:
+            failures.append(error)
+        finally:
+            connections.close_all()
+
+    builder = threading.Thread(target=build)
+    with transaction.atomic():
+        score_tables.hold_writers(tables)
+        builder.start()
+        wait_until(lambda: waiting_for_a_lock() > 0)
+        score_tables.remove_orphans(tables, 0, 10)
+    builder.join()
+    assert failures == []
+    assert built(tables) == names(tables)
+
+
+def waiting_for_a_lock() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return int(cursor.fetchone()[0])

@@ -197,7 +197,7 @@ def test_chunks_follow_each_other_without_gaps_and_the_last_ones_are_small(
     monkeypatch.setattr(scoring, "SMALLEST_CHUNK", 4)
     monkeypatch.setattr(scoring, "CHUNKS_WANTED", 2)
     made = [make_tweet(f"risk=0.9 {number}").pk for number in range(320)]
-    Tweet.objects.filter(pk__in=made[50:70]).delete()  # a gap costs nothing
+    Tweet.objects.filter(pk__in=made[70:90]).delete()  # a gap costs nothing
     run = scoring.start_run(version, user=None, activates=False)
     score_tables.create(ScoreTables(version.pk))
     scoring.plan(run)
@@ -210,8 +210,7 @@ def test_chunks_follow_each_other_without_gaps_and_the_last_ones_are_small(
     assert all(chunk.first_id in there for chunk in chunks)
     sizes = [chunk.last_id - chunk.first_id + 1 for chunk in chunks]
     assert sizes[:6] == [40] * 6
-    assert 2 * scoring.LAST_PARTS - 1 <= len(sizes[6:]) <= 2 * scoring.LAST_PARTS
-    assert max(sizes[6:]) == 40 // scoring.LAST_PARTS
+    assert sizes[6:] == [40 // scoring.LAST_PARTS] * 14
 
 
 @pytest.mark.django_db
@@ -233,6 +232,7 @@ def test_scores_are_shown_before_the_words_of_the_list_are_indexed(
     assert job.state == Job.State.FAILED
     version.refresh_from_db()
     assert version.is_active
+    assert not ScoringRun.objects.get().activates  # or a takeover would undo what people activate meanwhile
     assert not score_indexes._exists(words)
     shown = flagged.page_of(version, Filters(q="overdose"))
     assert [row.tweet_id for row in shown.rows] == [tweet.pk]
