@@ -44,6 +44,20 @@ def write(tables: ScoreTables, ids: list[int]) -> None:
     )
 
 
+def worker(tables: ScoreTables, failures: list[Exception]) -> threading.Thread:
+    """One that builds the indexes when it is started; what it fails with is added to `failures`."""
+
+    def build() -> None:
+        try:
+            score_indexes.build(tables)
+        except Exception as error:
+            failures.append(error)
+        finally:
+            connections.close_all()
+
+    return threading.Thread(target=build)
+
+
 def built(tables: ScoreTables) -> set[str]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT indexname FROM pg_indexes WHERE tablename = ANY(%s)", [list(tables.all)])
@@ -82,20 +96,11 @@ def test_every_index_is_there_the_list_in_order_and_all_known_to_the_planner(tab
 def test_two_workers_may_build_at_once(tables: ScoreTables) -> None:
     """A worker that was taken for dead goes on beside the one that took over."""
     failures: list[Exception] = []
-
-    def build() -> None:
-        try:
-            score_indexes.build(tables)
-        except Exception as error:
-            failures.append(error)
-        finally:
-            connections.close_all()
-
-    workers = [threading.Thread(target=build) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    workers = [worker(tables, failures) for _ in range(3)]
+    for one in workers:
+        one.start()
+    for one in workers:
+        one.join()
     assert failures == []
     assert built(tables) == names(tables)
 
@@ -133,16 +138,7 @@ def test_inside_a_transaction_they_are_built_one_after_the_other(tables: ScoreTa
 def test_a_recount_that_holds_the_scores_is_waited_for(tables: ScoreTables) -> None:
     """With the lock of an index alone, each would have waited for the other at its next statement."""
     failures: list[Exception] = []
-
-    def build() -> None:
-        try:
-            score_indexes.build(tables)
-        except Exception as error:
-            failures.append(error)
-        finally:
-            connections.close_all()
-
-    builder = threading.Thread(target=build)
+    builder = worker(tables, failures)
     with transaction.atomic():
         score_tables.hold_writers(tables)
         builder.start()
